@@ -1,0 +1,1 @@
+"""Deployment: targets, builds, emulators, profiles, budgets and the report."""

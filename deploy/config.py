@@ -1,0 +1,37 @@
+"""The recipe's sections for deployment and budget."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from train.config import Section
+
+
+class DeployConfig(Section):
+    """Targets (names of files in deploy/targets) and how many test images run under emulation."""
+
+    targets: tuple[str, ...] = ("cortex-m4", "cortex-a53", "ethos-u55-128")
+    emulated_images: int = Field(200, ge=1)
+
+
+class AccuracyLimits(Section):
+    """Limits on top-1 in percent of the test split, measured on the integer model."""
+
+    top1_min: float | None = Field(None, ge=0, le=100)
+    top1_loss_max: float | None = Field(None, description="points lost against the float net, at most")
+
+
+class TargetLimits(Section):
+    """Upper limits of one target. `latency_ms` is compared with the upper end of the estimate's band."""
+
+    flash_bytes: int | None = Field(None, gt=0)
+    ram_bytes: int | None = Field(None, gt=0)
+    instructions: int | None = Field(None, gt=0)
+    latency_ms: float | None = Field(None, gt=0)
+
+
+class BudgetConfig(Section):
+    """A budget: in the recipe, or a file of its own for `repedge check`."""
+
+    accuracy: AccuracyLimits = AccuracyLimits()
+    targets: dict[str, TargetLimits] = {}
