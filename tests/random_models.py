@@ -98,7 +98,7 @@ def _random_conv(
     )
 
 
-def _random_classifier(rng, quantization, channels, classes, pooled) -> QuantizedFullyConnected:  # noqa: ANN001
+def _random_classifier(rng, quantization, channels, classes, pooled) -> QuantizedFullyConnected:
     codebook = random_codebook(rng, 8)
     indices = rng.integers(0, codebook.size, (classes, channels), dtype=np.uint8)
     total = (pooled.astype(np.float64) - quantization.zero_point) @ codebook[indices].astype(np.float64).T
