@@ -24,10 +24,18 @@ def lower_float(
     names = [conv.name for conv in merged.convs]
     unknown = sorted(set(config.weights.layers) - {*names, "classifier"})
     if unknown:
-        raise ConfigError(f"quantize.weights.layers: no layer {unknown[0]}; allowed are {', '.join([*names, 'classifier'])}")
+        raise ConfigError(
+            f"quantize.weights.layers: no layer {unknown[0]}; allowed are {', '.join([*names, 'classifier'])}"
+        )
     peaks, logits = activation_peaks(merged, images)
     plans = [
-        _plan(conv.name, conv.weight_oihw.transpose(0, 2, 3, 1), conv.bias, _bits(config, conv.name, first=number == 0), config)
+        _plan(
+            conv.name,
+            conv.weight_oihw.transpose(0, 2, 3, 1),
+            conv.bias,
+            _bits(config, conv.name, first=number == 0),
+            config,
+        )
         for number, conv in enumerate(merged.convs)
     ]
     bits = config.activations.bit_width
@@ -69,10 +77,16 @@ def _bits(config: QuantizeConfig, name: str, *, first: bool) -> int:
     return weights.layers.get(name, weights.last_bit_width if name == "classifier" else default)
 
 
-def _plan(name: str, weight: NDArray[np.float64], bias: NDArray[np.float64], bits: int, config: QuantizeConfig) -> LayerPlan:
+def _plan(
+    name: str, weight: NDArray[np.float64], bias: NDArray[np.float64], bits: int, config: QuantizeConfig
+) -> LayerPlan:
     """Codebook and indices of one weight tensor, output channel first."""
     axes = tuple(range(1, weight.ndim))
-    peak = np.abs(weight).max(axis=axes) if config.weights.per_channel_scale else np.abs(weight).max(keepdims=True).reshape(1)
+    peak = (
+        np.abs(weight).max(axis=axes)
+        if config.weights.per_channel_scale
+        else np.abs(weight).max(keepdims=True).reshape(1)
+    )
     scale = (np.maximum(peak, 1e-12) / 127).astype(np.float32)
     grid = weight / scale.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
     codebook = optimal_codebook(grid, 2**bits)

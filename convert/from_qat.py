@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.float_network import FloatNetwork
-from convert.lower import LayerPlan, lower
 from convert.integer_model import IntegerModel
+from convert.lower import LayerPlan, lower
 from train.model import RepVGG
 from train.quantizers import ExportedWeights
 
@@ -29,7 +29,9 @@ def lower_qat(network: RepVGG, merged: FloatNetwork, class_names: tuple[str, ...
             )
         )
     quantizer = network.classifier.weight_quantizer
-    last = _plan("classifier", quantizer.export(), quantizer.bit_width, merged.classifier_bias, float(network.logits_scale))
+    last = _plan(
+        "classifier", quantizer.export(), quantizer.bit_width, merged.classifier_bias, float(network.logits_scale)
+    )
     return lower(
         plans,
         last,

@@ -41,7 +41,9 @@ class Recipe(TrainingRecipe):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; `overrides` are `key.sub=value` strings, values in YAML."""
     if not path.is_file():
-        raise ConfigError(f"recipe {path}: no such file; give the path of a YAML recipe, for example recipes/quickstart.yaml")
+        raise ConfigError(
+            f"recipe {path}: no such file; give the path of a YAML recipe, for example recipes/quickstart.yaml"
+        )
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -67,7 +69,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
     """Set one `a.b.c=value` in nested mappings."""
     match = re.fullmatch(r"([\w.\-]+)=(.*)", override, re.DOTALL)
     if not match:
-        raise ConfigError(f"--set {override}: not of the form key.sub=value; for example --set quantize.weights.bit_width=3")
+        raise ConfigError(
+            f"--set {override}: not of the form key.sub=value; for example --set quantize.weights.bit_width=3"
+        )
     *parents, last = match[1].split(".")
     section = content
     for parent in parents:

@@ -67,7 +67,9 @@ def claim_run_folder(path: Path, name: str, *, force: bool) -> RunFolder:
         owner = _recipe_name(marker)
         if owner != name and not force:
             held = f"the run of recipe {owner}" if owner else "files that are not a run of repedge"
-            raise ConfigError(f"--out {path}: holds {held}, asked for is {name}; give another folder, or --force to replace it")
+            raise ConfigError(
+                f"--out {path}: holds {held}, asked for is {name}; give another folder, or --force to replace it"
+            )
         if owner and owner != name:
             _clear_run(path)
     path.mkdir(parents=True, exist_ok=True)
