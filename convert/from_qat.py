@@ -19,7 +19,9 @@ def lower_qat(network: RepVGG, merged: FloatNetwork, class_names: tuple[str, ...
     for block, conv in zip(network.blocks, merged.convs, strict=True):
         weights, activation = block.weight_quantizer, block.activation_quantizer
         if weights is None or activation is None:
-            raise ArtefactError(f"layer {block.name}: no quantizers, a QAT checkpoint has them; convert the float phase instead")
+            raise ArtefactError(
+                f"layer {block.name}: no quantizers, a QAT checkpoint has them; convert the float phase instead"
+            )
         plans.append(
             _plan(
                 block.name,
