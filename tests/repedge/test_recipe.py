@@ -44,10 +44,11 @@ def test_set_overrides_a_nested_key(recipe_path):
     ("override", "message"),
     [
         ("quantize.weights.bitwidth=3", "unknown key; did you mean bit_width"),
-        ("quantize.weights.bit_width=9", "less than or equal to 8.*found 9"),
+        ("quantize.weights.bit_width=9", "found 9; .*less than or equal to 8"),
         ("model.size=xs", "exclude each other"),
         ("data.resize=8", "data.resize"),
         ("budget.targets.cortex-m4.flash=3", "did you mean flash_bytes"),
+        ("budget.targets.cortex-m7.flash_bytes=3", "not among deploy.targets"),
         ("seed", "not of the form"),
         ("name=No Spaces", "name"),
     ],
