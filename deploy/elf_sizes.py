@@ -7,15 +7,16 @@ load copy of `.data`. RAM is everything from the first to past the last byte tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from deploy.elf_symbols import ElfImage, SectionRange, Symbol, read_elf
 from train.errors import ArtefactError
 
-WEIGHT_PREFIX = "model_"
-ARENA_SYMBOL = "arena"
+WEIGHT_TABLE = re.compile(r"model_\w+_(?:indices|codebook|bias|multiplier|shift)")
+ARENA_SYMBOL = "repedge_arena"
 STACK_SECTION = ".stack"
 ALIGNMENT_MAX = 16  # a longer gap between two tables is not padding
 
@@ -68,7 +69,7 @@ def measure_image(image: ElfImage, *, arena_symbol: str = ARENA_SYMBOL) -> ElfSi
     in_ram = [section for section in image.sections if section.writable or not section.loaded]
     if not in_flash or not in_ram:
         raise ArtefactError(f"{image.path}: no section in flash or none in RAM; a firmware image has both")
-    weights = weight_bytes(image, weight_symbols(image))
+    weights = sum(padded_weights(image).values())
     code = sum(section.size for section in in_flash if section.code) - _objects_in_code(image)
     flash_total = max(section.load_address + section.size for section in in_flash) - min(
         section.load_address for section in in_flash
@@ -86,20 +87,19 @@ def measure_image(image: ElfImage, *, arena_symbol: str = ARENA_SYMBOL) -> ElfSi
     )
 
 
-def weight_symbols(image: ElfImage, prefix: str = WEIGHT_PREFIX) -> list[Symbol]:
-    """The model's tables in flash by ascending address, each range once."""
-    tables = [symbol for symbol in _objects(image) if symbol.name.startswith(prefix)]
-    return [symbol for symbol in tables if _is_constant(image.section_of(symbol.address))]
-
-
-def weight_bytes(image: ElfImage, symbols: Iterable[Symbol]) -> int:
-    """Bytes of tables (by ascending address) with the padding that the linker put between two of them."""
-    total, end = 0, None
-    for symbol in symbols:
-        gap = symbol.address - end if end is not None else 0
-        total += symbol.size + (gap if 0 < gap < ALIGNMENT_MAX and not _object_at(image, symbol.address - gap) else 0)
-        end = symbol.end
-    return total
+def padded_weights(image: ElfImage) -> dict[str, int]:
+    """Flash bytes of each of the model's tables by symbol, with the padding up to the next table."""
+    tables = [
+        symbol
+        for symbol in _objects(image)
+        if WEIGHT_TABLE.fullmatch(symbol.name) and _is_constant(image.section_of(symbol.address))
+    ]
+    sizes = {symbol.name: symbol.size for symbol in tables}
+    for symbol, following in pairwise(tables):
+        gap = following.address - symbol.end
+        if 0 < gap < ALIGNMENT_MAX and not _object_at(image, symbol.end):
+            sizes[symbol.name] += gap
+    return sizes
 
 
 def _objects(image: ElfImage) -> list[Symbol]:
