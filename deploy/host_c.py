@@ -1,0 +1,43 @@
+"""The C runtime on the host: the firmware's kernels and tables over the whole test split."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.firmware_build import build_firmware, checked_model_dir
+from deploy.result import BackendResult, ConvertedModel, proven
+from train.artefact import write_bytes
+from train.errors import ToolFailed
+
+IMAGES_NAME = "images.bin"  # uint8 NHWC, back to back
+LOGITS_NAME = "logits.bin"  # int8, one row per image
+LOG_NAME = "run.log"
+
+
+def run_host_c(converted: ConvertedModel, out: Path) -> BackendResult:
+    """Build for the host, run every test vector, compare."""
+    program = build_firmware(checked_model_dir(converted), "host", out)
+    write_bytes(out / IMAGES_NAME, converted.vectors.images.tobytes())
+    command = [str(program.resolve()), IMAGES_NAME, LOGITS_NAME]
+    result = subprocess.run(command, cwd=out, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    (out / LOG_NAME).write_text(result.stdout)
+    if result.returncode != 0:
+        raise ToolFailed(
+            f"{program.name}: exit code {result.returncode}, 0 allowed; see {out / LOG_NAME}:\n{result.stdout}"
+        )
+    classes = len(converted.model.class_names)
+    return proven("host_c", converted.vectors, read_logits(out / LOGITS_NAME, len(converted.vectors.images), classes))
+
+
+def read_logits(path: Path, images: int, classes: int) -> NDArray[np.int8]:
+    """(images, classes) int8 logits; `ToolFailed` where the file has another size."""
+    content = path.read_bytes() if path.is_file() else b""
+    if len(content) != images * classes:
+        raise ToolFailed(
+            f"{path}: {len(content)} bytes, allowed {images * classes} ({images} images of {classes} logits); see the log beside it"
+        )
+    return np.frombuffer(content, np.int8).reshape(images, classes)
