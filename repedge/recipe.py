@@ -1,0 +1,103 @@
+"""The recipe: one YAML file that describes a whole run, checked before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from deploy.config import BudgetConfig, DeployConfig
+from train.artefact import sha256_json
+from train.config import TrainingRecipe
+from train.errors import ConfigError
+
+
+class Recipe(TrainingRecipe):
+    """Training plus deployment and budget. `name` identifies the run's folder."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    description: str = ""
+    deploy: DeployConfig = DeployConfig()
+    budget: BudgetConfig = BudgetConfig()
+
+    def sha256(self) -> str:
+        """Hash of the whole recipe, defaults filled in."""
+        return sha256_json(self.model_dump(mode="json"))
+
+    def training(self) -> TrainingRecipe:
+        """Only what the training stage depends on."""
+        return TrainingRecipe(**{name: getattr(self, name) for name in TrainingRecipe.model_fields})
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; `overrides` are `key.sub=value` strings, values in YAML."""
+    if not path.is_file():
+        raise ConfigError(
+            f"recipe {path}: no such file; give the path of a YAML recipe, for example recipes/quickstart.yaml"
+        )
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path}: not valid YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"recipe {path}: holds {type(content).__name__}, a recipe is a mapping of sections")
+    for override in overrides:
+        _apply(content, override)
+    content.setdefault("name", path.stem)
+    return check_recipe(content, str(path))
+
+
+def check_recipe(content: dict[str, Any], origin: str) -> Recipe:
+    """A recipe of parsed YAML; every problem is listed in one `ConfigError`."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise ConfigError(f"recipe {origin}:\n{problems}") from error
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    """Set one `a.b.c=value` in nested mappings."""
+    match = re.fullmatch(r"([\w.\-]+)=(.*)", override, re.DOTALL)
+    if not match:
+        raise ConfigError(
+            f"--set {override}: not of the form key.sub=value; for example --set quantize.weights.bit_width=3"
+        )
+    *parents, last = match[1].split(".")
+    section = content
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {override}: {parent} is not a section; name a key inside a section")
+    section[last] = yaml.safe_load(match[2])
+
+
+def _explain(problem: Any) -> str:
+    """`where: what was found, what is allowed` for one pydantic problem, with a suggestion for a mistyped key."""
+    place = ".".join(str(part) for part in problem["loc"]) or "recipe"
+    if problem["type"] == "extra_forbidden":
+        allowed = _keys_at(problem["loc"][:-1])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"{place}: unknown key; {hint}allowed here: {', '.join(allowed)}"
+    found = f" (found {problem['input']!r})" if problem["type"] != "missing" else ""
+    return f"{place}: {problem['msg']}{found}"
+
+
+def _keys_at(location: tuple[str | int, ...]) -> list[str]:
+    """The keys a section allows."""
+    section: Any = Recipe
+    for part in location:
+        field = section.model_fields.get(str(part)) if hasattr(section, "model_fields") else None
+        section = field.annotation if field else None
+    is_section = isinstance(section, type) and issubclass(section, BaseModel)
+    return list(section.model_fields) if is_section else []
