@@ -57,8 +57,8 @@ def requantize(accumulator: Any, multiplier: Any, shift: Any, *, left: bool) -> 
     high = (T.Cast("int64", accumulator) * T.Cast("int64", multiplier) + T.int64(1 << 30)) >> T.int64(31)
     half = (T.int64(1) << right) >> T.int64(1)
     # one less for negatives takes ties away from zero; where right is 0 nothing is rounded
-    sign = (high >> T.int64(63)) & T.min(right, T.int64(1))
-    return (high + half + sign) >> right
+    negative = (high >> T.int64(63)) & T.min(right, T.int64(1))
+    return (high + half - negative) >> right
 
 
 def _clamp(value: Any, *, zero_point: int, low: int, high: int) -> Any:
