@@ -46,8 +46,12 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One call of the module's main function; kernel parameters run input, constants, scratch, output."""
+    """One call of the module's main function; kernel parameters run input, constants, scratch, output.
 
+    `name` is the call's own; `symbol` is its kernel's, which layers of equal shape and quantization share.
+    """
+
+    name: str
     symbol: str
     kernel: tirx.PrimFunc
     input: TensorSpec
@@ -56,10 +60,10 @@ class KernelCall:
     output: TensorSpec
 
 
-def kernel_symbol(number: int, name: str) -> str:
-    """C identifier of layer `number`'s kernel.
+def call_name(number: int, name: str) -> str:
+    """C identifier of layer `number`'s call.
 
-    >>> kernel_symbol(2, "stage1.0")
+    >>> call_name(2, "stage1.0")
     'layer2_stage1_0'
     """
     return f"layer{number}_{re.sub('[^0-9A-Za-z]', '_', name)}"
@@ -93,20 +97,23 @@ def build_tvm_module(model: IntegerModel) -> tvm.IRModule:
     with builder.function("main", [value]):
         with builder.dataflow():
             for number, (shape, kernel, constants) in enumerate(_kernels(model)):
-                function = builder.add_func(kernel, kernel_symbol(number, shape.name))
-                value = _emit_call(builder, function, kernel, value, constants)
+                name = call_name(number, shape.name)
+                function = builder.add_func(kernel, f"{shape.kind}_{number}")  # or an equal one that it has
+                value = _emit_call(builder, name, function, value, constants)
             value = builder.emit_output(value)
         builder.emit_func_output(value)
     return builder.get()
 
 
 def _emit_call(
-    builder: relax.BlockBuilder, function: tvm.ir.GlobalVar, kernel: tirx.PrimFunc, value: relax.Expr, constants: Arrays
+    builder: relax.BlockBuilder, name: str, function: tvm.ir.GlobalVar, value: relax.Expr, constants: Arrays
 ) -> relax.Expr:
     """Emit one call; scratch is passed as results that nothing reads."""
-    results = [relax.TensorType(spec.shape, spec.dtype) for spec in _parameters(kernel)[1 + len(constants) :]]
+    specs = _parameters(builder.get()[function])[1 + len(constants) :]
+    results = [relax.TensorType(spec.shape, spec.dtype) for spec in specs]
     arguments = [value, *(relax.const(array, str(array.dtype)) for array in constants.values())]
-    called = builder.emit(relax.call_tir(function, arguments, results if len(results) > 1 else results[0]))
+    call = relax.call_tir(function, arguments, results if len(results) > 1 else results[0])
+    called = builder.emit(call, name_hint=name)
     return builder.emit(relax.TupleGetItem(called, len(results) - 1)) if len(results) > 1 else called
 
 
@@ -120,28 +127,28 @@ def _parameters(kernel: tirx.PrimFunc) -> list[TensorSpec]:
 def kernel_calls(module: tvm.IRModule) -> tuple[KernelCall, ...]:
     """The calls of `main` in order, constants read out of the module."""
     bindings = [binding for block in module["main"].body.blocks for binding in block.bindings]
-    calls = [binding.value for binding in bindings if isinstance(binding.value, relax.Call)]
-    return tuple(_read_call(module, call) for call in calls)
+    return tuple(_read_call(module, binding) for binding in bindings if isinstance(binding.value, relax.Call))
 
 
-def _read_call(module: tvm.IRModule, call: relax.Call) -> KernelCall:
-    function, arguments = call.args[0], list(call.args[1])
+def _read_call(module: tvm.IRModule, binding: relax.VarBinding) -> KernelCall:
+    function, arguments = binding.value.args[0], list(binding.value.args[1])
     kernel = module[function]
     first, *others = _parameters(kernel)
     arrays = [argument.value.numpy() for argument in arguments[1:]]
     constants = {spec.name: array for spec, array in zip(others, arrays, strict=False)}
     *scratch, output = others[len(arrays) :]
-    return KernelCall(str(function.name_hint), kernel, first, constants, tuple(scratch), output)
+    name = str(binding.var.name)
+    return KernelCall(name, str(function.name_hint), kernel, first, constants, tuple(scratch), output)
 
 
 def verify_tvm_module(module: tvm.IRModule, model: IntegerModel) -> None:
     """Raise `Mismatch` naming the first layer whose constants, read back and decoded, are not the integer model's."""
     calls = kernel_calls(module)
     shapes = list(model.shapes())
-    expected = [kernel_symbol(number, shape.name) for number, shape in enumerate(shapes)]
-    if [call.symbol for call in calls] != expected:
+    expected = [call_name(number, shape.name) for number, shape in enumerate(shapes)]
+    if [call.name for call in calls] != expected:
         raise Mismatch(
-            f"TVM module calls {', '.join(call.symbol for call in calls)}; "
+            f"TVM module calls {', '.join(call.name for call in calls)}; "
             f"allowed is {', '.join(expected)}; run the convert stage again"
         )
     weighted = {layer.name: layer for layer in model.layers}

@@ -46,8 +46,8 @@ def plan_memory(calls: tuple[KernelCall, ...]) -> MemoryPlan:
 
 
 def constant_symbol(call: KernelCall, name: str) -> str:
-    """C name of one constant array of a kernel."""
-    return f"{call.symbol}_{name}"
+    """C name of one constant array of a call."""
+    return f"{call.name}_{name}"
 
 
 def header_source(calls: tuple[KernelCall, ...], plan: MemoryPlan) -> str:
@@ -102,6 +102,7 @@ def _glue_parts(calls: tuple[KernelCall, ...], plan: MemoryPlan) -> Iterator[str
     for call in calls:
         for name, array in call.constants.items():
             yield _array_source(constant_symbol(call, name), array)
+    for call in {call.symbol: call for call in calls}.values():
         yield _prototype(call)
     yield "static void mark(uint32_t layer)\n{\n    if (prof_mark) {\n        prof_mark(layer);\n    }\n}\n"
     yield "__attribute__((visibility(\"default\"))) void repedge_run(const int8_t *input, int8_t *logits)\n{"

@@ -59,7 +59,7 @@ def _lowering() -> tvm.ir.transform.Pass:
 
 
 def write_kernels_object(calls: tuple[KernelCall, ...], options: TargetOptions, path: Path) -> None:
-    """Compile every kernel for the target into one object file; each function is named by its call's symbol."""
+    """Compile every kernel for the target into one object file; its functions are the calls' symbols."""
     target = tvm.target.Target(dict(options))
     target = target.with_host(target)
     functions = {call.symbol: _with_pointers(call.kernel, call.symbol) for call in calls}
