@@ -22,6 +22,7 @@ from convert.integer_model import LayerShape, QuantizedConv, QuantizedFullyConne
 from convert.packing import row_bytes
 
 PIXEL_TILE = 4  # output pixels that share the load of a weight vector
+CHANNEL_STEP = 8  # input channels loaded as one vector, whose elements the multiplications then take
 GROUP = 8  # indices decoded per step: 8·b bits are whole bytes at every bit width b
 
 Buffers = tuple[Any, ...]
@@ -155,15 +156,21 @@ def _emit_accumulation(padded: Any, weight: Any, accumulator: Any, *, row: Any, 
     """accumulator (pixels, lanes) = 3×3 window sums; `row`, `column` are the window's corner in `padded`."""
     pixels, lanes = (int(extent) for extent in accumulator.shape)
     channels = int(padded.shape[2])
+    step = _largest_divisor(channels, CHANNEL_STEP)
+    values = T.alloc_buffer((step,), "int16", scope="local")
     for pixel in range(pixels):
         with T.vectorized(0, lanes) as lane:
             T.buffer_store(accumulator, T.int32(0), [pixel, lane])
-    with T.grid(3, 3, channels) as (ky, kx, channel):
+    with T.grid(3, 3, channels // step) as (ky, kx, group):
         for pixel in range(pixels):
-            with T.vectorized(0, lanes) as lane:
-                value = T.Cast("int32", padded[row + ky, column + pixel * stride + kx, channel])
-                product = value * T.Cast("int32", weight[(ky * 3 + kx) * channels + channel, lane])
-                T.buffer_store(accumulator, accumulator[pixel, lane] + product, [pixel, lane])
+            with T.vectorized(0, step) as offset:
+                value = padded[row + ky, column + pixel * stride + kx, group * step + offset]
+                T.buffer_store(values, value, [offset])
+            for offset in range(step):
+                tap = (ky * 3 + kx) * channels + group * step + offset
+                with T.vectorized(0, lanes) as lane:
+                    product = T.Cast("int32", values[offset]) * T.Cast("int32", weight[tap, lane])
+                    T.buffer_store(accumulator, accumulator[pixel, lane] + product, [pixel, lane])
 
 
 def _emit_output(
