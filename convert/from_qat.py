@@ -28,7 +28,7 @@ def lower_qat(network: RepVGG, merged: FloatNetwork, class_names: tuple[str, ...
                 weights.export(),
                 weights.bit_width,
                 conv.bias,
-                float(activation.current_scale()),
+                float(activation.current_scale().detach()),
                 stride=block.stride,
                 activation_bits=activation.bit_width,
             )

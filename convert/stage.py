@@ -1,7 +1,7 @@
 """The conversion of one checkpoint: merge, lower, write every format, read each back and compare it.
 
 The folder gets `merged.safetensors`, `integer_model.safetensors`, `vectors.npz`, `model_float.onnx`,
-`model_float32.tflite`, `model_int8.tflite`, `tvm/` and `c/`.
+`model_float.tflite`, `model_int8.tflite`, the TVM module and the C tables in `c_model/`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from convert import reference
-from convert.c_source import verify_c_model, write_c_model
+from convert.c_source import FOLDER_NAME as C_FOLDER
+from convert.c_source import check_c_model, write_c_model
 from convert.float_network import FloatNetwork
 from convert.from_float import lower_float
 from convert.from_qat import lower_qat
@@ -30,7 +31,7 @@ from convert.tflite_exact import FILE_NAME as INT8_FILE
 from convert.tflite_exact import verify_tflite, write_tflite
 from convert.tflite_float import FILE_NAME as FLOAT_FILE
 from convert.tflite_float import verify_float_tflite, write_float_tflite
-from convert.tvm_module import save_tvm_module, verify_tvm_module
+from convert.tvm_module import write_tvm_module
 from convert.vectors import FILE_NAME as VECTORS_FILE
 from convert.vectors import Vectors, save_vectors
 from train.artefact import atomic_path, sha256_file
@@ -129,8 +130,7 @@ def _write_exact(model: IntegerModel, folder: Path, step: Step) -> None:
         write_tflite(model, folder / INT8_FILE)
         verify_tflite(model, folder / INT8_FILE)
     with step("TVM module"):
-        save_tvm_module(model, folder / "tvm")
-        verify_tvm_module(model, folder / "tvm")
+        write_tvm_module(model, folder)
     with step("C tables"):
-        write_c_model(model, folder / "c", source_hash=sha256_file(folder / MODEL_FILE))
-        verify_c_model(model, folder / "c")
+        write_c_model(model, folder / C_FOLDER, source_hash=sha256_file(folder / MODEL_FILE))
+        check_c_model(model, folder / C_FOLDER)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.integer_model import IntegerModel
 from convert.reference import quantize_images
 from convert.tvm_module import (
     FILE_NAME,
@@ -24,7 +25,6 @@ from convert.tvm_module import (
     verify_constants,
     verify_tvm_module,
 )
-from convert.integer_model import IntegerModel
 from deploy.elf_symbols import ElfImage, read_elf
 from deploy.result import ConvertedModel
 from deploy.targets import CortexATarget

@@ -39,9 +39,7 @@ def plan_memory(calls: tuple[KernelCall, ...]) -> MemoryPlan:
     sizes = [_aligned(call.output.size_bytes) for call in calls[:-1]]
     arena = max((left + right for left, right in zip(sizes, [*sizes[1:], 0], strict=True)), default=0)
     outputs = tuple(0 if number % 2 == 0 else arena - size for number, size in enumerate(sizes))
-    starts = [
-        np.cumsum([0, *(_aligned(spec.size_bytes) for spec in call.scratch)]).tolist() for call in calls
-    ]
+    starts = [np.cumsum([0, *(_aligned(spec.size_bytes) for spec in call.scratch)]).tolist() for call in calls]
     return MemoryPlan(arena, max(start[-1] for start in starts), outputs, tuple(tuple(start[:-1]) for start in starts))
 
 
@@ -105,7 +103,7 @@ def _glue_parts(calls: tuple[KernelCall, ...], plan: MemoryPlan) -> Iterator[str
     for call in {call.symbol: call for call in calls}.values():
         yield _prototype(call)
     yield "static void mark(uint32_t layer)\n{\n    if (prof_mark) {\n        prof_mark(layer);\n    }\n}\n"
-    yield "__attribute__((visibility(\"default\"))) void repedge_run(const int8_t *input, int8_t *logits)\n{"
+    yield '__attribute__((visibility("default"))) void repedge_run(const int8_t *input, int8_t *logits)\n{'
     for number in range(len(calls)):
         yield f"    mark({number});\n    {_call_source(calls, plan, number)}"
     yield f"    mark({OUTSIDE});\n}}"

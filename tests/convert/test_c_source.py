@@ -24,7 +24,7 @@ def _renamed(model, names):
     return dataclasses.replace(model, convs=convs)
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path):
     write_c_model(MODEL, tmp_path, source_hash="0123abcd")
     return tmp_path
