@@ -29,8 +29,9 @@ def run_host_c(converted: ConvertedModel, out: Path) -> BackendResult:
         raise ToolFailed(
             f"{program.name}: exit code {result.returncode}, 0 allowed; see {out / LOG_NAME}:\n{result.stdout}"
         )
-    classes = len(converted.model.class_names)
-    return proven("host_c", converted.vectors, read_logits(out / LOGITS_NAME, len(converted.vectors.images), classes))
+    logits = read_logits(out / LOGITS_NAME, len(converted.vectors.images), len(converted.model.class_names))
+    (out / IMAGES_NAME).unlink()  # the test split again; it is kept only where something went wrong
+    return proven("host_c", converted.vectors, logits)
 
 
 def read_logits(path: Path, images: int, classes: int) -> NDArray[np.int8]:

@@ -11,6 +11,11 @@
 #define MPU_RBAR BOARD_REGISTER(0xE000ED9Cu)
 #define MPU_CTRL_ENABLE 1u /* without the default map, and off inside HardFault */
 
+static inline uint32_t region_count(void)
+{
+    return (MPU_TYPE >> 8) & 0xFFu;
+}
+
 #if __ARM_ARCH >= 8
 
 #define MPU_RLAR BOARD_REGISTER(0xE000EDA0u)
@@ -58,9 +63,11 @@ static uint32_t allow(uint32_t region, uint32_t start, uint32_t end, uint32_t ac
         const uint32_t block = block_bytes(start, end - start);
         const uint32_t size_field =
             (uint32_t)(30 - __builtin_clz(block)); /* block = 2^(field + 1) */
-        MPU_RNR = region;
-        MPU_RBAR = start;
-        MPU_RASR = access | CACHEABLE | (size_field << 1) | 1u;
+        if (region < region_count()) {
+            MPU_RNR = region;
+            MPU_RBAR = start;
+            MPU_RASR = access | CACHEABLE | (size_field << 1) | 1u;
+        }
         start += block;
         ++region;
     }
@@ -75,15 +82,14 @@ static void prepare(void)
 
 void mpu_enable(void)
 {
-    const uint32_t regions = (MPU_TYPE >> 8) & 0xFFu;
-    if (regions == 0u) {
+    if (region_count() == 0u) {
         semihosting_print("repedge: no MPU, accesses are not checked\n");
         return;
     }
     prepare();
     uint32_t used = allow(0u, (uint32_t)__flash_start, (uint32_t)__flash_end, FLASH_ACCESS);
     used = allow(used, (uint32_t)__ram_start, (uint32_t)__ram_end, RAM_ACCESS);
-    if (used > regions) {
+    if (used > region_count()) {
         semihosting_print("repedge: the MPU has too few regions for these flash and RAM sizes\n");
         semihosting_exit(EXIT_MPU);
     }
