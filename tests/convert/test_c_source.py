@@ -24,7 +24,7 @@ def _renamed(model, names):
     return dataclasses.replace(model, convs=convs)
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path):
     write_c_model(MODEL, tmp_path, source_hash="0123abcd")
     return tmp_path
@@ -72,7 +72,14 @@ def test_one_altered_field_is_found_in_its_layer(folder, field):
 def test_truncated_tables_are_an_artefact_error(folder):
     path = folder / SOURCE_NAME
     text = path.read_text()
-    path.write_text(text.replace(",", "", 1))
+    path.write_text(text[: len(text) // 2])
+    with pytest.raises(ArtefactError, match="truncated"):
+        read_c_model(folder)
+
+
+def test_table_of_another_length_than_its_size_is_an_artefact_error(folder):
+    path = folder / SOURCE_NAME
+    path.write_text(re.sub(r"(\{\n    )\d+, ", r"\1", path.read_text(), count=1))
     with pytest.raises(ArtefactError, match="damaged"):
         read_c_model(folder)
 
