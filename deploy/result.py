@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from convert.integer_model_file import load_integer_model
 from convert.vectors import FILE_NAME as VECTORS_FILE
 from convert.vectors import Vectors, load_vectors
 from deploy.exactness import Exactness, accuracy_entry, compare_logits
+from train.artefact import write_json
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,22 @@ def proven(
     return BackendResult(
         backend, compare_logits(given.logits, logits), accuracy_entry(logits, given.labels), target, role, notices
     )
+
+
+RESULTS_FILE = "results.json"
+
+
+def save_results(results: list[BackendResult], folder: Path) -> None:
+    """Write the back ends' facts of one deploy folder."""
+    write_json(folder / RESULTS_FILE, [asdict(result) for result in results])
+
+
+def load_results(folder: Path) -> list[BackendResult]:
+    """Read what `save_results` wrote."""
+    entries = json.loads((folder / RESULTS_FILE).read_text())
+    return [_result(entry) for entry in entries]
+
+
+def _result(entry: dict[str, Any]) -> BackendResult:
+    exactness = Exactness(**entry["exactness"]) if entry["exactness"] else None
+    return BackendResult(**entry | {"exactness": exactness, "notices": tuple(entry["notices"])})

@@ -42,7 +42,9 @@ class CortexMTarget(Section):
     flash: Region
     ram: Region
     stack_bytes: int = Field(2048, ge=512)
-    flash_wait_states: int = Field(0, ge=0)
+    flash_wait_states: int = Field(0, ge=0, description="at clock_hz")
+    flash_cache_lines: int = Field(8, ge=0, le=64, description="data lines that the chip caches; 0 = no cache at all")
+    flash_line_bytes: int = Field(16, ge=4, description="a power of two")
     machine: str = Field(description="QEMU machine")
     source: str = Field(description="the text the chip's numbers were read in")
 

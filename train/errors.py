@@ -50,3 +50,7 @@ class ToolFailed(PipelineError):
     """An external program ended with an error; the message holds the tail of its output."""
 
     exit_code = 3
+
+
+class TrainingDiverged(PipelineError):
+    """The loss became NaN or infinite."""

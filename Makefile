@@ -1,0 +1,52 @@
+# Two commands: `make run` (quickstart) and `make test`. Each installs what is missing, then does its job.
+#   PYTHON       the Python 3.11 to build .venv from
+#   TORCH_INDEX  extra package index for the CPU build of torch (see README); empty = your pip's own settings
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?=
+BIN := .venv/bin
+STAMP := .venv/.complete
+RUN_OUT ?= runs/quickstart
+
+.PHONY: help run test lint format setup packages docker clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: setup  ## Set up, then run the quickstart: data to proven firmware with a report in runs/quickstart
+	$(BIN)/repedge run recipes/quickstart.yaml --out $(RUN_OUT) --resume
+
+test: setup  ## Set up, then run all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+
+lint: setup  ## ruff, mypy, clang-format
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' | grep -v /example_model/)
+
+format:  ## Rewrite Python and C sources in the project's style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	clang-format -i $$(git ls-files '*.c' '*.h' | grep -v /example_model/)
+
+setup: packages $(STAMP)  ## Debian packages and .venv
+
+packages:
+	@sh deploy/install_packages.sh
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "error: $(PYTHON) is not Python 3.11; install python3.11, or name one: make PYTHON=/path/to/python3.11" >&2; exit 3; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --no-cache-dir --disable-pip-version-check \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+docker:  ## Build the image `repedge`
+	docker build -t repedge .
+
+clean:  ## Remove build outputs and runs; keeps .venv
+	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,107 @@
+"""Plans of a net that never saw quantization: optimal codebooks on the int8 grid and min-max activation ranges."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.cluster import nearest_indices, optimal_codebook
+from convert.float_network import FloatNetwork, convolve
+from convert.integer_model import IntegerModel
+from convert.lower import LayerPlan, lower
+from train.config import QuantizeConfig
+from train.errors import ConfigError, DataError
+
+LEVELS = 255
+
+
+def lower_float(
+    merged: FloatNetwork, config: QuantizeConfig, images: NDArray[np.uint8], class_names: tuple[str, ...]
+) -> IntegerModel:
+    """Post-training quantization of a merged net from calibration images, uint8 (N, H, W, C)."""
+    if not len(images):
+        raise DataError("no calibration images; a net without QAT needs at least one training image to find its ranges")
+    names = [conv.name for conv in merged.convs]
+    unknown = sorted(set(config.weights.layers) - {*names, "classifier"})
+    if unknown:
+        raise ConfigError(
+            f"quantize.weights.layers: no layer {unknown[0]}; allowed are {', '.join([*names, 'classifier'])}"
+        )
+    peaks, logits = activation_peaks(merged, images)
+    plans = [
+        _plan(
+            conv.name,
+            conv.weight_oihw.transpose(0, 2, 3, 1),
+            conv.bias,
+            _bits(config, conv.name, first=number == 0),
+            config,
+        )
+        for number, conv in enumerate(merged.convs)
+    ]
+    bits = config.activations.bit_width
+    convs = [
+        _with_output(plan, max(peak, 1e-6) / (2**bits - 1), conv.stride, bits)
+        for plan, conv, peak in zip(plans, merged.convs, peaks, strict=True)
+    ]
+    low, high = min(float(logits.min()), 0.0), max(float(logits.max()), 1e-6)
+    scale = (high - low) / LEVELS
+    classifier = _plan(
+        "classifier", merged.classifier_weight, merged.classifier_bias, _bits(config, "classifier", first=False), config
+    )
+    return lower(
+        convs,
+        _with_output(classifier, scale, 1, 8),
+        logits_zero_point=int(np.clip(np.rint(-128 - low / scale), -128, 127)),
+        input_hwc=merged.input_hwc,
+        class_names=class_names,
+    )
+
+
+def activation_peaks(
+    merged: FloatNetwork, images: NDArray[np.uint8], *, batch: int = 64
+) -> tuple[list[float], NDArray[np.float64]]:
+    """(largest activation of each convolution, logits (N, classes)) over the calibration images."""
+    peaks, logits = [0.0] * len(merged.convs), []
+    for start in range(0, len(images), batch):
+        value = images[start : start + batch].astype(np.float64) / 255
+        for number, conv in enumerate(merged.convs):
+            value = np.maximum(convolve(value, conv.weight_oihw, conv.stride) + conv.bias, 0)
+            peaks[number] = max(peaks[number], float(value.max()))
+        logits.append(value.mean(axis=(1, 2)) @ merged.classifier_weight.T + merged.classifier_bias)
+    return peaks, np.concatenate(logits)
+
+
+def _bits(config: QuantizeConfig, name: str, *, first: bool) -> int:
+    weights = config.weights
+    default = weights.first_bit_width if first else weights.bit_width
+    return weights.layers.get(name, weights.last_bit_width if name == "classifier" else default)
+
+
+def _plan(
+    name: str, weight: NDArray[np.float64], bias: NDArray[np.float64], bits: int, config: QuantizeConfig
+) -> LayerPlan:
+    """Codebook and indices of one weight tensor, output channel first."""
+    axes = tuple(range(1, weight.ndim))
+    peak = (
+        np.abs(weight).max(axis=axes)
+        if config.weights.per_channel_scale
+        else np.abs(weight).max(keepdims=True).reshape(1)
+    )
+    scale = (np.maximum(peak, 1e-12) / 127).astype(np.float32)
+    grid = weight / scale.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
+    codebook = optimal_codebook(grid, 2**bits)
+    return LayerPlan(name, bits, codebook, np.ascontiguousarray(nearest_indices(grid, codebook)), scale, bias, 1.0)
+
+
+def _with_output(plan: LayerPlan, output_scale: float, stride: int, activation_bits: int) -> LayerPlan:
+    return LayerPlan(
+        plan.name,
+        plan.bit_width,
+        plan.codebook,
+        plan.indices,
+        plan.weight_scale,
+        plan.bias,
+        output_scale,
+        stride,
+        activation_bits,
+    )

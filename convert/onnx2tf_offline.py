@@ -1,0 +1,45 @@
+"""Program: `onnx2tf_offline.py NET.onnx NET.tflite`, a float32 conversion that cannot reach the network.
+
+It runs as a process of its own, because importing TensorFlow takes seconds and changes global state. onnx2tf gives a
+Keras net, TensorFlow's converter the file: onnx2tf's own output would add a SavedModel and a float16 twin, twice the
+time. Its strict mode (trial transpositions judged on sample images) is off: the caller compares the result with
+onnxruntime, which is the stricter check.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+BLOCKED_EVENTS = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"})
+
+
+def block_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook: opening a connection or looking up a name is an error."""
+    if event in BLOCKED_EVENTS:
+        raise PermissionError(f"{event} {arguments[1:]}: the conversion needs no network, and none is allowed")
+
+
+def convert_offline(source: Path, target: Path) -> None:
+    """ONNX file -> float32 TFLite file with an NHWC input of batch 1."""
+    import onnx2tf
+    import tensorflow
+
+    keras_model = onnx2tf.convert(
+        input_onnx_file_path=str(source),
+        output_folder_path=str(target.parent / "onnx2tf"),
+        batch_size=1,
+        not_use_onnxsim=True,
+        disable_strict_mode=True,
+        disable_model_save=True,
+        verbosity="warn",
+    )
+    target.write_bytes(tensorflow.lite.TFLiteConverter.from_keras_model(keras_model).convert())
+
+
+if __name__ == "__main__":
+    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2")
+    sys.addaudithook(block_network)
+    convert_offline(Path(sys.argv[1]), Path(sys.argv[2]))

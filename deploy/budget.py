@@ -1,0 +1,186 @@
+"""The budget gate: each limit compared with the report's figure, the worst layer named.
+
+A limit is kept when it is met exactly. Latency is compared with the upper end of its band. A limit whose figure does
+not exist is a `ConfigError`, never a pass.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from deploy.config import AccuracyLimits, BudgetConfig, TargetLimits
+from train.errors import BudgetExceeded, ConfigError
+
+UNITS = {"flash_bytes": "bytes", "ram_bytes": "bytes", "instructions": "instructions", "latency_ms": "ms"}
+
+
+def check_budget(config: BudgetConfig, report: Mapping[str, Any]) -> dict[str, Any]:
+    """report.json's `budget` section: `passed` and one entry per limit, accuracy first, then targets by name."""
+    limits = _accuracy_limits(config.accuracy, report)
+    for name in sorted(config.targets):
+        limits += _target_limits(name, config.targets[name], report)
+    return {"passed": all(limit["passed"] for limit in limits), "limits": limits}
+
+
+def raise_if_broken(budget: Mapping[str, Any]) -> None:
+    """Raise `BudgetExceeded` with one line per broken limit."""
+    broken = [describe_limit(limit) for limit in budget["limits"] if not limit["passed"]]
+    if broken:
+        raise BudgetExceeded(
+            f"{len(broken)} of {len(budget['limits'])} limits broken:\n  " + "\n  ".join(broken)
+            + "\nmake the net or its bit widths smaller, or raise the limit in the budget"
+        )  # fmt: skip
+
+
+def describe_limit(limit: Mapping[str, Any]) -> str:
+    """One line: name, value, limit and, when a layer carries most of it, that layer."""
+    relation = "at least" if limit["direction"] == "min" else "at most"
+    line = f"{limit['name']}: {limit['value']:,.10g} {limit['unit']}, allowed {relation} {limit['limit']:,.10g}"
+    return f"{line}; worst layer: {limit['worst_layer']}" if limit["worst_layer"] else line
+
+
+def load_budget(path: Path) -> BudgetConfig:
+    """A budget file: the `accuracy` and `targets` sections of a recipe's `budget`, as YAML."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file; give the path of a budget's YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({error}); a budget has the keys accuracy and targets") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path}: no mapping in it; a budget has the keys accuracy and targets; add at least one limit"
+        )
+    try:
+        config = BudgetConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_error(error)}") from error
+    if not _limit_count(config):
+        raise ConfigError(
+            f"{path}: no limit in it; a budget sets at least one, e.g. targets.cortex-m4.flash_bytes: 65536"
+        )
+    return config
+
+
+def _limit_count(config: BudgetConfig) -> int:
+    sections: list[BaseModel] = [config.accuracy, *config.targets.values()]
+    return sum(value is not None for section in sections for value in section.model_dump().values())
+
+
+def _first_error(error: ValidationError) -> str:
+    """The first fault of a budget file; for an unknown key, the keys that are allowed there and the nearest one."""
+    fault = error.errors()[0]
+    path = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        return f"{path}: {fault['input']!r}: {fault['msg']}; correct the value"
+    allowed = _keys_at(fault["loc"])
+    return f"{path}: unknown key; allowed are {', '.join(allowed)}{_did_you_mean(str(fault['loc'][-1]), allowed)}"
+
+
+def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = BudgetConfig
+    if len(location) > 1:
+        section = AccuracyLimits if location[0] == "accuracy" else TargetLimits
+    return list(section.model_fields)
+
+
+def _did_you_mean(found: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(found, allowed, n=1)
+    return f"; did you mean {close[0]}?" if close else "; remove it"
+
+
+def _accuracy_limits(config: AccuracyLimits, report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    limits = []
+    if config.top1_min is not None:
+        top1 = _top1(report, "numpy", "accuracy.top1_min")
+        limits.append(_limit("accuracy.top1_min", config.top1_min, top1, "percent", direction="min"))
+    if config.top1_loss_max is not None:
+        name = "accuracy.top1_loss_max"
+        loss = round(_top1(report, "float_train", name) - _top1(report, "numpy", name), 9)
+        limits.append(_limit("accuracy.top1_loss_max", config.top1_loss_max, loss, "points"))
+    return limits
+
+
+def _top1(report: Mapping[str, Any], stage: str, limit: str) -> float:
+    """Percent, rounded to 9 digits: 29 of 100 images are 29 percent, not 28.999999999999996."""
+    entry = report["accuracy"].get(stage)
+    if entry is None:
+        raise ConfigError(
+            f"budget {limit}: the report has no accuracy of {stage}; "
+            f"available are {', '.join(report['accuracy']) or 'none'}; remove the limit or run that stage"
+        )
+    return round(float(entry["top1"]), 9)
+
+
+def _target_limits(name: str, config: TargetLimits, report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    targets = report["targets"]
+    if name not in targets:
+        available = sorted(targets)
+        raise ConfigError(
+            f"budget targets.{name}: no such target in the report; available are {', '.join(available) or 'none'}"
+            f"{_did_you_mean(name, available)}"
+        )
+    limits = []
+    for key, limit in config.model_dump().items():
+        if limit is not None:
+            value = _figure(targets[name], key)
+            if value is None:
+                raise ConfigError(_no_figure(name, key, targets[name]))
+            worst = _worst_layer(targets[name], key, report)
+            limits.append(_limit(f"{name}.{key}", limit, value, UNITS[key], worst_layer=worst))
+    return limits
+
+
+def _figure(target: Mapping[str, Any], key: str) -> float | int | None:
+    """The value a limit is compared with; None where the target has no such figure."""
+    if key == "latency_ms":
+        band = target.get("latency_ms_estimated")
+        return None if band is None else band["high"]
+    if key == "instructions":
+        return target.get("instructions")
+    region = target.get(key)
+    return None if region is None else region["total"]
+
+
+def _no_figure(name: str, key: str, target: Mapping[str, Any]) -> str:
+    available = [other for other in UNITS if _figure(target, other) is not None]
+    return (
+        f"budget targets.{name}.{key}: no such figure exists for {name}; "
+        f"available are {', '.join(available) or 'none'}; remove the limit or set one of these"
+    )
+
+
+def _worst_layer(target: Mapping[str, Any], key: str, report: Mapping[str, Any]) -> str | None:
+    """The layer with the largest share: of cycles for latency where known, else of instructions."""
+    keys = ("cycles_estimated", "instructions") if key == "latency_ms" else (key,)
+    for rows in (target.get("layers") or [], report.get("layers") or []):
+        for column in keys:
+            known = [row for row in rows if isinstance(row.get(column), int | float)]
+            if known:
+                return str(max(known, key=lambda row: row[column])["name"])
+    return None
+
+
+def _limit(
+    name: str,
+    limit: float,
+    value: float,
+    unit: str,
+    *,
+    direction: str = "max",
+    worst_layer: str | None = None,
+) -> dict[str, Any]:
+    if not math.isfinite(limit):
+        raise ConfigError(f"budget {name}: limit {limit}, allowed are finite numbers; correct or remove it")
+    passed = value >= limit if direction == "min" else value <= limit
+    return {
+        "name": name, "limit": limit, "value": value, "unit": unit, "direction": direction,
+        "passed": passed, "worst_layer": worst_layer,
+    }  # fmt: skip

@@ -1,0 +1,147 @@
+"""The `repedge` command: one verb per stage, plus `run` for all of them and the tools around it.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 pass, 1 a budget, comparison or proof failed,
+2 wrong usage, recipe or input, 3 a tool is missing or crashed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from repedge import __version__
+from train.errors import PipelineError
+
+EPILOG = """\
+exit codes:
+  0 pass    1 a budget, comparison or proof failed    2 wrong usage, recipe or input    3 a tool is missing or crashed
+
+examples:
+  repedge run recipes/quickstart.yaml --out runs/quickstart     digits to proven firmware, a few minutes
+  repedge run my.yaml --out runs/mine --set quantize.weights.bit_width=3 --set name=mine-w3
+  repedge check runs/mine --budget budget.yaml                  exit 1 and the worst layer when a limit is broken
+  repedge inspect runs/mine/convert/int8.tflite                 what is in this file?
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="repedge",
+        description="Train, merge, codebook-quantise and prove RepVGG image classifiers on microcontrollers, NPUs and ARM boards.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"repedge {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _add_stage(verbs, "run", "all stages: train, convert, deploy, report; redoes only what changed")
+    _add_stage(verbs, "train", "train the float net, then quantization-aware")
+    convert = _add_stage(verbs, "convert", "merge exactly, lower to the integer model, write ONNX, TFLite, TVM and C")
+    convert.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="a train folder from elsewhere (default: OUT/train)"
+    )
+    deploy = _add_stage(verbs, "deploy", "build for the targets, run on emulators, compare with the reference, profile")
+    deploy.add_argument("--target", metavar="A,B", help="targets instead of the recipe's: names or .yaml paths")
+    _add_stage(verbs, "report", "report.json and report.html of a run, and the check of its budget")
+    _add_tools(verbs)
+    return parser
+
+
+def _add_stage(verbs: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text.capitalize() + ".")
+    parser.add_argument("recipe", type=Path, help="recipe, a YAML file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<recipe name>)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (default: $REPEDGE_DATA, then ./data)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of the recipe, e.g. seed=3"
+    )
+    parser.add_argument("--device", default="cpu", help="torch device for training (default: cpu)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training run")
+    parser.add_argument(
+        "--force", action="store_true", help="replace the run of another recipe, or an interrupted training run"
+    )
+    _add_output(parser)
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _add_tools(verbs: argparse._SubParsersAction) -> None:
+    targets = verbs.add_parser("targets", help="list the targets that can be deployed to")
+    targets.add_argument("--core", metavar="NAME", help="only targets whose core or kind contains NAME, e.g. m4")
+    _add_output(targets)
+    check = verbs.add_parser("check", help="check a run's report against a budget file; exit 1 when a limit is broken")
+    check.add_argument("run", type=Path, help="run folder")
+    check.add_argument(
+        "--budget", type=Path, metavar="FILE", help="budget, a YAML file (default: the recipe's own budget)"
+    )
+    _add_output(check)
+    compare = verbs.add_parser("compare", help="what changed between two runs; exit 1 beyond a threshold")
+    compare.add_argument("a", type=Path, help="run folder before")
+    compare.add_argument("b", type=Path, help="run folder after")
+    compare.add_argument(
+        "--threshold", type=float, metavar="PERCENT", help="exit 1 when a cost grows, or top-1 falls, by more than this"
+    )
+    _add_output(compare)
+    inspect = verbs.add_parser("inspect", help="explain any file or folder that repedge wrote")
+    inspect.add_argument("file", type=Path)
+    _add_output(inspect)
+    doctor = verbs.add_parser("doctor", help="which tools are there, and which package brings a missing one")
+    _add_output(doctor)
+
+
+def _commands() -> dict[str, Callable[[argparse.Namespace], int]]:
+    # imported late: --help and wrong usage answer without loading torch
+    from repedge import commands
+
+    return {
+        "run": commands.run,
+        "train": commands.train,
+        "convert": commands.convert,
+        "deploy": commands.deploy,
+        "report": commands.report,
+        "targets": commands.targets,
+        "check": commands.check,
+        "compare": commands.compare,
+        "inspect": commands.inspect,
+        "doctor": commands.doctor,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = build_parser().parse_args(arguments)
+    # TensorFlow and TVM print banners at import unless told otherwise
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    try:
+        return _commands()[options.verb](options)
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except OSError as error:
+        print(
+            f"error: {error.strerror or error}: {error.filename or ''}; free space or fix the path, then run again",
+            file=sys.stderr,
+        )
+        return 2
+    except Exception:  # a bug: the trace is what a maintainer needs
+        traceback.print_exc()
+        print("error: this is a bug in repedge; please report it with the lines above", file=sys.stderr)
+        return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The verbs: each takes parsed options, prints its result on stdout and returns an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+
+from repedge.recipe import load_recipe
+from train.errors import Mismatch
+
+
+def _run_of(options: argparse.Namespace) -> Any:
+    from repedge.pipeline import Run
+    from repedge.progress import Progress
+    from repedge.stages import claim_run_folder
+    from train.artefact import write_text
+
+    recipe = load_recipe(options.recipe, options.set)
+    out = options.out or Path("runs") / recipe.name
+    folder = claim_run_folder(out, recipe.name, force=options.force)
+    write_text(out / "recipe.yaml", recipe.to_yaml())
+    return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, Progress(options.quiet))
+
+
+def run(options: argparse.Namespace) -> int:
+    """All stages."""
+    from repedge import pipeline
+
+    current = _run_of(options)
+    current.progress.say(f"repedge run {options.recipe} -> {current.folder.path}")
+    pipeline.train_stage(current)
+    pipeline.convert_stage(current)
+    pipeline.deploy_stage(current)
+    return _report(current, options, None)
+
+
+def train(options: argparse.Namespace) -> int:
+    """The training stage."""
+    from repedge import pipeline
+
+    current = _run_of(options)
+    return _print_manifest(pipeline.train_stage(current), current.folder.train, options)
+
+
+def convert(options: argparse.Namespace) -> int:
+    """The conversion stage."""
+    from repedge import pipeline
+
+    current = _run_of(options)
+    return _print_manifest(pipeline.convert_stage(current, options.checkpoint), current.folder.convert, options)
+
+
+def deploy(options: argparse.Namespace) -> int:
+    """The deployment stage, then the report."""
+    from repedge import pipeline
+
+    current = _run_of(options)
+    names = options.target.split(",") if options.target else None
+    pipeline.deploy_stage(current, names)
+    return _report(current, options, names)
+
+
+def report(options: argparse.Namespace) -> int:
+    """The report stage."""
+    return _report(_run_of(options), options, None)
+
+
+def _report(current: Any, options: argparse.Namespace, targets: list[str] | None) -> int:
+    from deploy.report_text import print_summary
+    from repedge import pipeline
+
+    content = pipeline.report_stage(current, targets)
+    if options.json:
+        print(json.dumps(content, indent=2))
+    else:
+        print_summary(content)
+        print(f"\nwrote {current.folder.path / 'report.json'} and {current.folder.path / 'report.html'}")
+    wrong = [name for name, entry in content["exactness"].items() if entry["logits_mismatched"]]
+    if wrong:
+        raise Mismatch(
+            f"{', '.join(wrong)}: logits differ from the integer model, allowed are 0; see exactness in report.json"
+        )
+    return 0 if content["budget"]["passed"] else 1
+
+
+def _print_manifest(manifest: Any, folder: Path, options: argparse.Namespace) -> int:
+    if options.json:
+        print(manifest.model_dump_json(indent=2))
+        return 0
+    table = Table("file", "bytes", title=f"wrote {folder}", title_justify="left")
+    for name, entry in manifest.files.items():
+        table.add_row(name, f"{entry.size_bytes:,}")
+    Console().print(table)
+    for name, entry in manifest.metrics.get("accuracy", {}).items():
+        print(f"{name}: {entry['top1']:.2f} % of {entry['images']} test images")
+    return 0
+
+
+def targets(options: argparse.Namespace) -> int:
+    """List targets."""
+    from deploy.targets import load_target, target_names
+
+    found = [load_target(name) for name in target_names()]
+    wanted = (options.core or "").lower()
+    chosen = [t for t in found if wanted in t.name.lower() or wanted in t.kind]
+    if options.json:
+        print(json.dumps([target.model_dump(mode="json") for target in chosen], indent=2))
+        return 0
+    table = Table("target", "kind", "clock", "description")
+    for target in chosen:
+        table.add_row(target.name, target.kind, f"{target.clock_hz / 1e6:.0f} MHz", target.description)
+    Console().print(table)
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """Gate a run by a budget."""
+    from deploy.budget import check_budget, load_budget
+    from deploy.report_text import print_budget
+    from repedge.compare import load_report
+
+    content = load_report(options.run)
+    budget = load_budget(options.budget) if options.budget else load_recipe(options.run / "recipe.yaml").budget
+    result = check_budget(budget, content)
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_budget(result)
+    return 0 if result["passed"] else 1
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Differences of two runs."""
+    from repedge import compare as comparison
+
+    found = comparison.differences(comparison.load_report(options.a), comparison.load_report(options.b))
+    failed = comparison.broken(found, options.threshold) if options.threshold is not None else []
+    if options.json:
+        print(
+            json.dumps({"differences": comparison.to_json(found), "broken": [item.name for item in failed]}, indent=2)
+        )
+    elif not found:
+        print("no difference")
+    else:
+        table = Table("figure", "A", "B", "change")
+        for item in found:
+            change = "" if item.percent is None else f"{item.percent:+.2f} %"
+            table.add_row(escape(item.name), str(item.a), str(item.b), change, style="red" if item in failed else None)
+        Console().print(table)
+    return 1 if failed else 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Explain an artefact."""
+    from repedge.inspect_file import inspect_path
+
+    facts = inspect_path(options.file)
+    if options.json:
+        print(json.dumps(facts, indent=2, default=str))
+        return 0
+    tree = Tree(escape(f"{options.file}: {facts.get('kind', '')}"))
+    _grow(tree, {key: value for key, value in facts.items() if key not in ("kind", "file")})
+    Console(highlight=False).print(tree)
+    return 0
+
+
+def _grow(tree: Tree, facts: dict[str, Any]) -> None:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            _grow(tree.add(escape(str(key))), value)
+        else:
+            tree.add(escape(f"{key}: {value}"))
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Report the tools; exit 3 when one is missing."""
+    from repedge.doctor import examine
+
+    tools = examine()
+    missing = [tool for tool in tools if tool.version is None]
+    if options.json:
+        print(json.dumps([asdict(tool) for tool in tools], indent=2))
+        return 3 if missing else 0
+    table = Table("tool", "version", "package", "for")
+    for tool in tools:
+        table.add_row(
+            tool.name, tool.version or "missing", tool.package, tool.purpose, style=None if tool.version else "red"
+        )
+    Console().print(table)
+    if missing:
+        print(f"missing: install {' '.join(sorted({tool.package for tool in missing}))}, or run `make setup`")
+    return 3 if missing else 0

@@ -1,0 +1,84 @@
+"""What changed between two runs: every figure of their reports side by side, and a gate on costs and accuracy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from train.errors import ArtefactError
+
+# figures that only record when and with what a run was made
+PROVENANCE = ("created_utc", "tool_versions", "git_commit", "recipe_sha256", "dataset", "budget")
+COSTS = ("flash_bytes", "ram_bytes", "instructions", "weight_bytes", "cycles_estimated", "latency_ms_estimated")
+COMPARED = ("accuracy", "model", "targets", "exactness")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure that differs; `percent` is the change relative to A, None where A is 0 or not a number."""
+
+    name: str
+    a: Any
+    b: Any
+    percent: float | None
+    worse: bool
+
+
+def load_report(folder: Path) -> dict[str, Any]:
+    """The report.json of a run folder."""
+    path = folder / "report.json" if folder.is_dir() else folder
+    if not path.is_file():
+        raise ArtefactError(f"{folder}: no report.json; run `repedge report RECIPE --out {folder}` first")
+    try:
+        report: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ArtefactError(f"{path}: truncated or not JSON ({error}); write it again with `repedge report`") from error
+    return report
+
+
+def differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:
+    """All figures of model, accuracy, exactness and targets that are not equal, in report order."""
+    left = dict(_figures({key: a.get(key, {}) for key in COMPARED}))
+    right = dict(_figures({key: b.get(key, {}) for key in COMPARED}))
+    names = list(dict.fromkeys([*left, *right]))
+    return [_difference(name, left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)]
+
+
+def _figures(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            yield from _figures(entry, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        for number, entry in enumerate(value):
+            label = entry.get("name", number) if isinstance(entry, dict) else number
+            yield from _figures(entry, f"{name}[{label}]")
+    else:
+        yield name, value
+
+
+def _difference(name: str, a: Any, b: Any) -> Difference:
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
+    percent = 100.0 * (b - a) / abs(a) if numbers and a else None
+    if not numbers:
+        return Difference(name, a, b, None, worse=False)
+    grows = any(cost in name for cost in COSTS) or "mismatched" in name
+    return Difference(name, a, b, percent, worse=(b > a) if grows else (b < a and name.endswith("top1")))
+
+
+def broken(found: list[Difference], threshold_percent: float) -> list[Difference]:
+    """Costs that grew, and top-1 that fell, by more than the threshold (percent of A; points for top-1)."""
+    return [item for item in found if item.worse and _size(item) > threshold_percent]
+
+
+def _size(item: Difference) -> float:
+    if item.name.endswith("top1"):
+        return float(item.a - item.b)
+    return abs(item.percent) if item.percent is not None else float("inf")
+
+
+def to_json(found: list[Difference]) -> list[dict[str, Any]]:
+    """JSON of the differences."""
+    return [asdict(item) for item in found]

@@ -1,0 +1,198 @@
+"""What each stage reads, depends on and writes: the four stages of a run, on top of the stage runner."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.backends import HOST, run_host, run_target
+from deploy.budget import check_budget
+from deploy.report_data import build_report
+from deploy.report_html import write_html
+from deploy.result import ConvertedModel, load_converted, load_results, save_results
+from deploy.targets import load_target
+from repedge.doctor import tool_versions
+from repedge.progress import Progress
+from repedge.recipe import Recipe
+from repedge.stages import ROOT, RunFolder, finished, run_stage, source_hash, stage_key
+from train.artefact import Manifest, read_manifest, write_json, write_manifest
+from train.dataset import load_dataset
+from train.errors import ArtefactError, ConfigError
+
+CALIBRATION_IMAGES = 1024
+
+
+@dataclass(frozen=True)
+class Run:
+    """One invocation: the recipe, its folder and the flags that change per run."""
+
+    recipe: Recipe
+    folder: RunFolder
+    data_dir: Path | None
+    device: str
+    resume: bool
+    force: bool
+    progress: Progress
+
+
+def train_stage(run: Run) -> Manifest:
+    """Train, unless a finished training of the same recipe, data and source is there."""
+    from train.loop import train_model
+
+    dataset = load_dataset(run.recipe.data, run.data_dir)
+    training = run.recipe.training()
+    key = stage_key(
+        stage="train",
+        recipe=training.model_dump(mode="json"),
+        data=dataset.sha256,
+        source=source_hash("train"),
+        device=run.device,
+    )
+    manifest = finished(run.folder.train, key)
+    if manifest:
+        run.progress.say("  train    up to date")
+        return manifest
+    partial = run.folder.path / ".train.partial"
+    _claim_partial(partial, run)
+    manifest = train_model(
+        training,
+        partial,
+        dataset=dataset,
+        key=key,
+        recipe_sha256=run.recipe.sha256(),
+        device=run.device,
+        resume=run.resume,
+        quiet=run.progress.quiet,
+    )
+    shutil.rmtree(run.folder.train, ignore_errors=True)
+    partial.rename(run.folder.train)
+    return manifest
+
+
+def _claim_partial(partial: Path, run: Run) -> None:
+    """An interrupted training is only continued or thrown away on request."""
+    if not partial.exists():
+        return
+    if run.force and not run.resume:
+        shutil.rmtree(partial)
+    elif not run.resume:
+        raise ConfigError(
+            f"{partial}: an interrupted training run; add --resume to go on with it, or --force to start again"
+        )
+
+
+def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
+    """Merge, lower, write and read back every format."""
+    from convert.stage import convert_checkpoint
+
+    source = checkpoint or run.folder.train
+    trained = read_manifest(source, verify=True)
+    dataset = load_dataset(run.recipe.data, run.data_dir)
+    checkpoints = {
+        name: entry.sha256 for name, entry in trained.files.items() if name.endswith((".safetensors", "model.json"))
+    }
+    key = stage_key(
+        stage="convert",
+        checkpoints=checkpoints,
+        data=dataset.sha256,
+        quantize=run.recipe.quantize.model_dump(mode="json"),
+        source=source_hash("convert", "train"),
+    )
+
+    def work(folder: Path) -> Manifest:
+        metrics = convert_checkpoint(
+            source,
+            folder,
+            test_images=dataset.test_images,
+            test_labels=dataset.test_labels,
+            calibration_images=dataset.train_images[:CALIBRATION_IMAGES],
+            quantize=run.recipe.quantize,
+            step=lambda what: run.progress.step("convert", what),
+        )
+        return write_manifest(
+            folder,
+            stage="convert",
+            key=key,
+            recipe_sha256=run.recipe.sha256(),
+            metrics=metrics,
+            tool_versions=tool_versions(),
+        )
+
+    manifest, redone = run_stage(run.folder.convert, key, work)
+    if not redone:
+        run.progress.say("  convert  up to date")
+    return manifest
+
+
+def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
+    """Build, run and profile the host back ends and every target; one folder each."""
+    names = tuple(targets or run.recipe.deploy.targets)
+    for name in names:
+        load_target(name)  # a misspelt target must not surface after minutes of work
+    manifest = read_manifest(run.folder.convert, verify=True)
+    converted = load_converted(run.folder.convert)
+    for name in (HOST, *names):
+        _deploy_one(run, name, converted, manifest)
+
+
+def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manifest) -> None:
+    images = run.recipe.deploy.emulated_images
+    key = stage_key(
+        stage="deploy",
+        target=name if name == HOST else load_target(name).model_dump(mode="json"),
+        images=None if name == HOST else images,
+        converted={file: entry.sha256 for file, entry in manifest.files.items()},
+        source=source_hash("deploy", "firmware_stub", "convert"),
+    )
+
+    def work(folder: Path) -> Manifest:
+        with run.progress.step("deploy", Path(name).stem):
+            if name == HOST:
+                results = run_host(converted, folder)
+            else:
+                results = run_target(converted, load_target(name), folder, images=images)
+        save_results(results, folder)
+        return write_manifest(folder, stage="deploy", key=key, recipe_sha256=run.recipe.sha256())
+
+    _, redone = run_stage(run.folder.deploy(name), key, work)
+    if not redone:
+        run.progress.say(f"  deploy   {Path(name).stem} up to date")
+
+
+def report_stage(run: Run, targets: Sequence[str] | None = None) -> dict[str, Any]:
+    """Assemble report.json and report.html from the stages' folders, budget included."""
+    names = [HOST, *(targets or run.recipe.deploy.targets)]
+    missing = [name for name in names if not (run.folder.deploy(name) / "manifest.json").is_file()]
+    if missing:
+        raise ArtefactError(f"{run.folder.path}: no deploy result for {', '.join(missing)}; run the deploy stage first")
+    backends = [result for name in names for result in load_results(run.folder.deploy(name))]
+    report = build_report(
+        train=read_manifest(run.folder.train),
+        convert=read_manifest(run.folder.convert),
+        convert_folder=run.folder.convert,
+        backends=backends,
+        recipe=run.recipe.model_dump(mode="json"),
+        recipe_sha256=run.recipe.sha256(),
+        git_commit=git_commit(),
+        tool_versions=tool_versions(),
+    )
+    report["budget"] = check_budget(run.recipe.budget, report)
+    write_json(run.folder.path / "report.json", report)
+    write_html(report, run.folder.path / "report.html")
+    return report
+
+
+def git_commit() -> str:
+    """The product's commit, with `-dirty` when its tree is changed; `unknown` outside a checkout."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        return "unknown"
+    result = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        capture_output=True,
+        text=True,
+    )
+    return result.stdout.strip() or "unknown"

@@ -1,0 +1,91 @@
+"""The recipe: one YAML file that describes a whole run, checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from deploy.config import BudgetConfig, DeployConfig
+from train.artefact import sha256_json
+from train.config import TrainingRecipe
+from train.errors import ConfigError
+from train.validation import explain
+
+
+class Recipe(TrainingRecipe):
+    """Training plus deployment and budget. `name` identifies the run's folder."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    description: str = ""
+    deploy: DeployConfig = DeployConfig()
+    budget: BudgetConfig = BudgetConfig()
+
+    @model_validator(mode="after")
+    def _budget_names_deployed_targets(self) -> Recipe:
+        deployed = [Path(name).stem for name in self.deploy.targets]
+        unknown = sorted(set(self.budget.targets) - set(deployed))
+        if unknown:
+            raise ValueError(
+                f"budget.targets.{unknown[0]}: not among deploy.targets ({', '.join(deployed)}), so it would have no figures; "
+                "add it there or remove the limit"
+            )
+        return self
+
+    def sha256(self) -> str:
+        """Hash of the whole recipe, defaults filled in."""
+        return sha256_json(self.model_dump(mode="json"))
+
+    def training(self) -> TrainingRecipe:
+        """Only what the training stage depends on."""
+        return TrainingRecipe(**{name: getattr(self, name) for name in TrainingRecipe.model_fields})
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; `overrides` are `key.sub=value` strings, values in YAML."""
+    if not path.is_file():
+        raise ConfigError(
+            f"recipe {path}: no such file; give the path of a YAML recipe, for example recipes/quickstart.yaml"
+        )
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path}: not valid YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"recipe {path}: holds {type(content).__name__}, a recipe is a mapping of sections")
+    for override in overrides:
+        _apply(content, override)
+    content.setdefault("name", path.stem)
+    return check_recipe(content, str(path))
+
+
+def check_recipe(content: dict[str, Any], origin: str) -> Recipe:
+    """A recipe of parsed YAML; every problem is listed in one `ConfigError`."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"recipe {origin}:\n{explain(error, Recipe)}") from error
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    """Set one `a.b.c=value` in nested mappings."""
+    match = re.fullmatch(r"([\w.\-]+)=(.*)", override, re.DOTALL)
+    if not match:
+        raise ConfigError(
+            f"--set {override}: not of the form key.sub=value; for example --set quantize.weights.bit_width=3"
+        )
+    *parents, last = match[1].split(".")
+    section = content
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {override}: {parent} is not a section; name a key inside a section")
+    section[last] = yaml.safe_load(match[2])

@@ -1,0 +1,139 @@
+"""The stage runner: train, convert, deploy, report, each in its own folder of the run, redone only where needed.
+
+A stage's key is the hash of all its result depends on: its part of the recipe, the files it reads and the product's
+own source. A stage whose finished folder carries the same key is left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import repedge
+from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_json, verify_files
+from train.errors import ArtefactError, ConfigError
+
+ROOT = Path(repedge.__file__).parent.parent
+SOURCES = ("*.py", "*.c", "*.h", "*.S", "*.in", "CMakeLists.txt", "*.json", "*.npz")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps its stages: `train/`, `convert/`, `deploy/<target>/`, `report.json`, `report.html`."""
+
+    path: Path
+
+    @property
+    def train(self) -> Path:
+        """Checkpoints and logs."""
+        return self.path / "train"
+
+    @property
+    def convert(self) -> Path:
+        """The integer model, its vectors and every exported format."""
+        return self.path / "convert"
+
+    def deploy(self, target: str) -> Path:
+        """One back end's build, profile and result."""
+        return self.path / "deploy" / Path(target).stem
+
+
+def source_hash(*rooms: str) -> str:
+    """Hash of the source files of some rooms, so that a changed kernel or writer redoes its stage."""
+    digest = hashlib.sha256()
+    for room in rooms:
+        files = sorted({path for pattern in SOURCES for path in (ROOT / room).rglob(pattern) if path.is_file()})
+        for path in files:
+            digest.update(path.relative_to(ROOT).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def stage_key(**parts: object) -> str:
+    """Key of a stage from named JSON values."""
+    return sha256_json(parts)
+
+
+def claim_run_folder(path: Path, name: str, *, force: bool) -> RunFolder:
+    """The run's folder, made if need be; a folder that holds another recipe's run or other files is refused."""
+    marker = path / "recipe.yaml"
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--out {path}: a file of that name exists; give a folder")
+    if path.is_dir() and any(path.iterdir()):
+        owner = _recipe_name(marker)
+        if owner != name and not force:
+            held = f"the run of recipe {owner}" if owner else "files that are not a run of repedge"
+            raise ConfigError(
+                f"--out {path}: holds {held}, asked for is {name}; give another folder, or --force to replace it"
+            )
+        if owner and owner != name:
+            _clear_run(path)
+    path.mkdir(parents=True, exist_ok=True)
+    return RunFolder(path)
+
+
+def _recipe_name(marker: Path) -> str | None:
+    """The `name:` of a run folder's recipe.yaml, None where there is none."""
+    if not marker.is_file():
+        return None
+    lines = marker.read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("name:")), None)
+
+
+def _clear_run(path: Path) -> None:
+    """Remove what a run of repedge wrote, and nothing else."""
+    for name in ("train", "convert", "deploy", "logs"):
+        shutil.rmtree(path / name, ignore_errors=True)
+    for name in ("recipe.yaml", "report.json", "report.html", "report.md"):
+        (path / name).unlink(missing_ok=True)
+
+
+def finished(folder: Path, key: str) -> Manifest | None:
+    """The manifest of a stage that was finished with this key and whose files are all unaltered, else None."""
+    if not (folder / MANIFEST_NAME).is_file():
+        return None
+    try:
+        manifest = read_manifest(folder)
+        if manifest.key != key:
+            return None
+        verify_files(folder, manifest)
+    except ArtefactError:
+        return None
+    return manifest
+
+
+@contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; it takes that name when the block ends well.
+
+    When it does not, the logs of external tools move to `<folder>.failed-logs` and nothing else stays.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    failed_logs = folder.with_name(f"{folder.name}.failed-logs")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(failed_logs, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        for log in partial.rglob("*.log"):
+            failed_logs.mkdir(exist_ok=True)
+            shutil.move(log, failed_logs / log.name)
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def run_stage(folder: Path, key: str, work: Callable[[Path], Manifest]) -> tuple[Manifest, bool]:
+    """(manifest, whether it was redone): the finished stage as it stands, or `work` in a fresh folder."""
+    manifest = finished(folder, key)
+    if manifest is not None:
+        return manifest, False
+    with fresh_folder(folder) as partial:
+        manifest = work(partial)
+    return manifest, True
