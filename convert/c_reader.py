@@ -53,7 +53,7 @@ def read_c_model(folder: Path) -> CModel:
     return CModel(hashes[0], constants, arrays, layers, names)
 
 
-def check_c_model(model: IntegerModel, folder: Path) -> CModel:
+def verify_c_model(model: IntegerModel, folder: Path) -> CModel:
     """Compare the written tables with the model, exactly; `Mismatch` names the layer. Returns what was read."""
     written = read_c_model(folder)
     plan = plan_memory(model)
