@@ -44,10 +44,16 @@ def read_c_model(folder: Path) -> CModel:
         arrays = dict(_array(*match) for match in re.findall(r"const (\w+) (\w+)\[(\d+)\] = \{(.*?)\};", source, re.S))
     except (ValueError, KeyError, OverflowError) as error:
         raise ArtefactError(f"{folder / SOURCE_NAME}: damaged table ({error}); run the convert stage again") from error
-    return CModel(hashes[0], constants, arrays, _layer_fields(source), _class_names(source))
+    layers, names = _layer_fields(source), _class_names(source)
+    if (len(layers), len(names)) != (constants.get("MODEL_LAYERS"), constants.get("MODEL_CLASSES")):
+        raise ArtefactError(
+            f"{folder / SOURCE_NAME}: {len(layers)} layers and {len(names)} class names, its header says otherwise; "
+            "the file is truncated or altered; run the convert stage again"
+        )
+    return CModel(hashes[0], constants, arrays, layers, names)
 
 
-def check_c_model(model: IntegerModel, folder: Path) -> CModel:
+def verify_c_model(model: IntegerModel, folder: Path) -> CModel:
     """Compare the written tables with the model, exactly; `Mismatch` names the layer. Returns what was read."""
     written = read_c_model(folder)
     plan = plan_memory(model)

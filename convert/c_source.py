@@ -12,24 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.c_layers import TABLE_TYPES, CLayer, c_layers
-from convert.c_reader import HEADER_NAME, SOURCE_NAME, check_c_model, read_c_model
+from convert.c_reader import HEADER_NAME, SOURCE_NAME, read_c_model, verify_c_model
 from convert.integer_model import IntegerModel
 from convert.memory_plan import MemoryPlan, Placement, plan_memory
 from train.artefact import write_text
 
-__all__ = ["FOLDER_NAME", "check_c_model", "read_c_model", "write_c_model"]
+__all__ = ["FOLDER_NAME", "read_c_model", "verify_c_model", "write_c_model"]
 
-FOLDER_NAME = "c_model"  # inside the convert stage's folder
+FOLDER_NAME = "c"  # inside the convert stage's folder
 PACKING_VERSION = 1
 
 
 def write_c_model(model: IntegerModel, folder: Path, *, source_hash: str) -> None:
-    """Write both files, read them back and compare; `source_hash` names the integer model they were made from."""
+    """Write both files; `source_hash` names the integer model they were made from. `verify_c_model` reads them back."""
     plan = plan_memory(model)
     layers = c_layers(model, plan)
     write_text(folder / HEADER_NAME, _header(model, plan, layers, source_hash))
     write_text(folder / SOURCE_NAME, _source(model, plan, layers, source_hash))
-    check_c_model(model, folder)
 
 
 def _banner(source_hash: str) -> str:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert.c_reader import check_c_model
-from convert.c_source import FOLDER_NAME
+from convert.c_source import FOLDER_NAME, verify_c_model
 from deploy.result import ConvertedModel
+from deploy.tool import find_tool, run_any, run_tool
 from train.artefact import atomic_path
-from train.errors import BudgetExceeded, ConfigError, ToolFailed, ToolMissing
+from train.errors import BudgetExceeded, ConfigError, ToolFailed
 
 SOURCE = Path(__file__).resolve().parents[1] / "firmware_stub"
 CORES = ("host", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 LOG_NAME = "build.log"
-TAIL_LINES = 15
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class FirmwareMemory:
 def checked_model_dir(converted: ConvertedModel) -> Path:
     """The convert folder's C tables, read back and found equal to its integer model."""
     folder = converted.folder / FOLDER_NAME
-    check_c_model(converted.model, folder)
+    verify_c_model(converted.model, folder)
     return folder
 
 
@@ -64,10 +62,9 @@ def build_firmware(
     """
     if core not in CORES:
         raise ConfigError(f"core {core}: no such core; allowed are {', '.join(CORES)}; set it in the target's file")
-    _require_tools(core)
-    build = out / "build"
-    shutil.rmtree(build, ignore_errors=True)  # a cache of another folder or model would be an error
-    build.mkdir(parents=True)
+    for tool in ("make", "cc" if core == "host" else "arm-none-eabi-gcc"):
+        find_tool(tool)  # CMake would say it less clearly
+    build = _empty_folder(out, core)
     definitions = {
         "REPEDGE_CORE": core,
         "REPEDGE_MODEL_DIR": str(model_dir.resolve()),
@@ -75,33 +72,27 @@ def build_firmware(
         "REPEDGE_SANITIZE": "ON" if sanitize else "OFF",
     } | (memory.definitions() if memory else {})
     options = [f"-D{name}={value}" for name, value in definitions.items()]
-    log = out / LOG_NAME
-    log.write_text("")
-    _run(["cmake", "-S", str(SOURCE), "-B", str(build), *options], core, log)
-    _run(["cmake", "--build", str(build), "--verbose"], core, log)
+    run_tool(["cmake", "-S", SOURCE, "-B", build, *options], cwd=out, log=out / "configure.log")
+    compiled = run_any(["cmake", "--build", build, "--verbose"], cwd=out, log=out / LOG_NAME, timeout_s=600)
+    if compiled.status != 0:
+        _raise_overflow(compiled.output, core)
+        raise ToolFailed(
+            f"cmake: ended with status {compiled.status}, 0 is expected; see {out / LOG_NAME}\n{compiled.tail}"
+        )
     return _take(build, out, core)
 
 
-def _require_tools(core: str) -> None:
-    tools = {"cmake": "cmake", "make": "make"}
-    tools |= {"gcc": "gcc"} if core == "host" else {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi"}
-    for tool, package in tools.items():
-        if shutil.which(tool) is None:
-            raise ToolMissing(
-                f"{tool}: not found; the {core} build needs it; install it with: apt-get install {package}"
-            )
+def _program_name(core: str) -> str:
+    return "repedge_host" if core == "host" else "repedge.elf"
 
 
-def _run(command: list[str], core: str, log: Path) -> None:
-    """Run one step; its output is appended to the log, whose tail is in the error."""
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    with log.open("a") as handle:
-        handle.write(f"$ {' '.join(command)}\n{result.stdout}")
-    if result.returncode == 0:
-        return
-    _raise_overflow(result.stdout, core)
-    tail = "\n".join(result.stdout.splitlines()[-TAIL_LINES:])
-    raise ToolFailed(f"{command[0]}: exit code {result.returncode}, 0 allowed; see {log}; its last lines:\n{tail}")
+def _empty_folder(out: Path, core: str) -> Path:
+    """A fresh build folder in `out`, and no program of an earlier build: a CMake cache of another model would be an error."""
+    (out / _program_name(core)).unlink(missing_ok=True)
+    build = out.resolve() / "build"
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    return build
 
 
 def _raise_overflow(output: str, core: str) -> None:
@@ -119,7 +110,7 @@ def _raise_overflow(output: str, core: str) -> None:
 
 def _take(build: Path, out: Path, core: str) -> Path:
     """Copy what was built out of the build folder."""
-    program = out / ("repedge_host" if core == "host" else "repedge.elf")
+    program = out / _program_name(core)
     for built in sorted(build.iterdir()):
         if built.suffix in (".elf", ".map") or built.name == program.name:
             with atomic_path(out / built.name) as temporary:

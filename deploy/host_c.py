@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +9,21 @@ from numpy.typing import NDArray
 
 from deploy.firmware_build import build_firmware, checked_model_dir
 from deploy.result import BackendResult, ConvertedModel, proven
+from deploy.tool import run_tool
 from train.artefact import write_bytes
 from train.errors import ToolFailed
 
 IMAGES_NAME = "images.bin"  # uint8 NHWC, back to back
 LOGITS_NAME = "logits.bin"  # int8, one row per image
 LOG_NAME = "run.log"
+TIMEOUT_S = 3600.0
 
 
 def run_host_c(converted: ConvertedModel, out: Path) -> BackendResult:
     """Build for the host, run every test vector, compare."""
     program = build_firmware(checked_model_dir(converted), "host", out)
     write_bytes(out / IMAGES_NAME, converted.vectors.images.tobytes())
-    command = [str(program.resolve()), IMAGES_NAME, LOGITS_NAME]
-    result = subprocess.run(command, cwd=out, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    (out / LOG_NAME).write_text(result.stdout)
-    if result.returncode != 0:
-        raise ToolFailed(
-            f"{program.name}: exit code {result.returncode}, 0 allowed; see {out / LOG_NAME}:\n{result.stdout}"
-        )
+    run_tool([program.resolve(), IMAGES_NAME, LOGITS_NAME], cwd=out, log=out / LOG_NAME, timeout_s=TIMEOUT_S)
     logits = read_logits(out / LOGITS_NAME, len(converted.vectors.images), len(converted.model.class_names))
     (out / IMAGES_NAME).unlink()  # the test split again; it is kept only where something went wrong
     return proven("host_c", converted.vectors, logits)

@@ -10,7 +10,7 @@ import pytest
 
 from convert.c_layers import layer_symbol
 from convert.c_reader import SOURCE_NAME
-from convert.c_source import check_c_model, read_c_model, write_c_model
+from convert.c_source import read_c_model, verify_c_model, write_c_model
 from convert.integer_model import layer_weight_bytes
 from convert.memory_plan import plan_memory
 from tests.random_models import random_model
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 
 def test_written_tables_are_read_back_equal(folder):
-    written = check_c_model(MODEL, folder)
+    written = verify_c_model(MODEL, folder)
     assert written.source_hash == "0123abcd"
     assert written.constants["MODEL_ARENA_BYTES"] == plan_memory(MODEL).arena_bytes
     assert [fields["kind"] for fields in written.layers[-2:]] == ["REPEDGE_AVERAGE_POOL", "REPEDGE_FULLY_CONNECTED"]
@@ -58,7 +58,7 @@ def test_one_altered_value_is_found_in_its_layer(folder, table):
     altered = str((int(match[1]) + 1) % 100)
     path.write_text(text[: match.start(1)] + altered + text[match.end(1) :])
     with pytest.raises(Mismatch, match=f"conv1: {table}"):
-        check_c_model(MODEL, folder)
+        verify_c_model(MODEL, folder)
 
 
 @pytest.mark.parametrize("field", ["input_zero_point", "stride", "clamp_max", "output_offset"])
@@ -66,13 +66,20 @@ def test_one_altered_field_is_found_in_its_layer(folder, field):
     path = folder / SOURCE_NAME
     path.write_text(re.sub(rf"(\.{field} = )-?\d+", r"\g<1>99", path.read_text(), count=1))
     with pytest.raises(Mismatch, match=f"conv0: {field}"):
-        check_c_model(MODEL, folder)
+        verify_c_model(MODEL, folder)
 
 
 def test_truncated_tables_are_an_artefact_error(folder):
     path = folder / SOURCE_NAME
     text = path.read_text()
-    path.write_text(text.replace(",", "", 1))
+    path.write_text(text[: len(text) // 2])
+    with pytest.raises(ArtefactError, match="truncated"):
+        read_c_model(folder)
+
+
+def test_table_of_another_length_than_its_size_is_an_artefact_error(folder):
+    path = folder / SOURCE_NAME
+    path.write_text(re.sub(r"(\{\n    )\d+, ", r"\1", path.read_text(), count=1))
     with pytest.raises(ArtefactError, match="damaged"):
         read_c_model(folder)
 

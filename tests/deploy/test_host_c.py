@@ -74,6 +74,6 @@ def test_missing_tables_are_a_tool_error_that_names_the_folder(tmp_path):
 
 
 def test_missing_compiler_names_its_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.which", lambda tool: None if tool == "arm-none-eabi-gcc" else tool)
+    monkeypatch.setattr("shutil.which", lambda tool: None if tool == "arm-none-eabi-gcc" else f"/usr/bin/{tool}")
     with pytest.raises(ToolMissing, match="gcc-arm-none-eabi"):
         build_firmware(tmp_path, "cortex-m4", tmp_path)
