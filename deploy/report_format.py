@@ -96,8 +96,7 @@ def quantity(value: float, unit: str) -> str:
     """A limit's value in its unit, exact to the byte and to the instruction."""
     if unit in ("bytes", "instructions"):
         return f"{value:,.0f} {'B' if unit == 'bytes' else 'instr.'}"
-    if unit == "percent":
-        return f"{value:.2f} %"
-    if unit == "points":
-        return f"{value:.2f} points"
+    if unit in ("percent", "points"):
+        digits = f"{value:.2f}" if value == 0 or abs(value) >= 0.005 else decimal(value)
+        return f"{digits} {'%' if unit == 'percent' else unit}"
     return f"{decimal(value)} {unit}"

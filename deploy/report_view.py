@@ -44,7 +44,8 @@ def verdict(report: Report) -> Verdict:
         f"{row['title']}: {row['logits_mismatched']:,} of {row['logits_compared']:,} logits differ" for row in differing
     ]
     reasons += [describe_limit(limit) for limit in broken]
-    reasons = reasons or [proof_sentence(report)] if rows else reasons
+    if rows and not reasons:
+        reasons.append(proof_sentence(report))
     reasons += [f"{row['title']}: {row['caution']}, so equality says little" for row in rows if row["caution"]]
     if not rows:
         proof = "Not proven, no back end ran"
