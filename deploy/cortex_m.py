@@ -173,8 +173,7 @@ def _target_entry(
         "clock_hz": target.clock_hz,
         "flash_bytes": asdict(sizes.flash) | {"total": sizes.flash.total},
         "ram_bytes": asdict(sizes.ram) | {"total": sizes.ram.total},
-        "flash_limit_bytes": target.flash.size_bytes,
-        "ram_limit_bytes": target.ram.size_bytes,
+        "capacity": {"flash_bytes": target.flash.size_bytes, "ram_bytes": target.ram.size_bytes},
         "stack_used_bytes": {"paint": facts.stack_used_bytes, "stores": _stack_stored(profile, image)},
         "sections": {name: {"flash_bytes": flash, "ram_bytes": ram} for name, (flash, ram) in sizes.sections.items()},
         "instructions": sum(profile.layer_instructions(len(cycles))),
@@ -209,11 +208,13 @@ def _layer_entries(
                 "bit_width": bit_widths.get(placement.shape.name),
                 "flash_bytes": sum(size for name, size in weights.items() if _is_table_of(name, prefix)),
                 "ram_bytes": _live_bytes(placement),
+                "scratch_bytes": placement.scratch_bytes,
                 "arena_touched": [address - arena.address for address in bucket.touched] if bucket.touched else None,
                 "instructions": bucket.instructions,
                 "loads": bucket.loads,
                 "stores": bucket.stores,
-                "cycles_estimated": estimate.to_json(),
+                "cycles_estimated": estimate.mid,
+                "cycles_estimated_band": estimate.to_json(),
             }
         )
     return entries

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from convert.c_source import FOLDER_NAME, write_c_model
 from convert.memory_plan import plan_memory
 from convert.reference import run
 from convert.vectors import Vectors
+from deploy import cortex_m
 from deploy.cortex_m import deploy_cortex_m
 from deploy.elf_symbols import read_elf
 from deploy.elf_weights import check_elf_weights
@@ -65,7 +69,13 @@ def test_layers_sum_to_the_totals(m4):
     assert sum(layer["instructions"] for layer in layers) == m4.target["instructions"]
     assert sum(layer["flash_bytes"] for layer in layers) == m4.target["flash_bytes"]["weights"]
     for end in ("low", "mid", "high"):
-        assert sum(layer["cycles_estimated"][end] for layer in layers) == m4.target["cycles_estimated"][end]
+        assert sum(layer["cycles_estimated_band"][end] for layer in layers) == m4.target["cycles_estimated"][end]
+
+
+def test_entry_follows_the_reports_schema(m4):
+    schema = json.loads((Path(cortex_m.__file__).parent / "report.schema.json").read_text())
+    entry = {"backend": m4.backend, **m4.target}
+    jsonschema.validate(entry, {"$ref": "#/$defs/target", "$defs": schema["$defs"]})
 
 
 def test_flash_and_ram_parts_sum_to_their_totals(m4):
