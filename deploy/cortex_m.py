@@ -1,4 +1,8 @@
-"""A Cortex-M back end: firmware built, read back, run under emulation, counted, and told as a report's target entry."""
+"""A Cortex-M back end: firmware built, read back, run under emulation, counted, and told as a report's target entry.
+
+The image that is measured is the one that runs, so its static RAM holds the profiler's marks (256 bytes), and its code
+the reading of images and writing of logits; a product's image is smaller by both.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ def deploy_cortex_m(converted: ConvertedModel, target: CortexMTarget, out: Path,
     logits, facts = run_images(target, elf, out / "run", vectors=vectors)
     _check_arena(facts, image, plan)
     profile = profile_image(target, elf, out, vectors=vectors)
-    _check_stores(profile, image, plan)
+    check_stores(profile, image, plan)
     cycles = estimate_cycles(
         profile, disassemble(elf, target.core, out / "disassembly.txt"), target, len(plan.placements)
     )
@@ -144,7 +148,7 @@ def _check_arena(facts: FirmwareFacts, image: ElfImage, plan: MemoryPlan) -> Non
         )
 
 
-def _check_stores(profile: Profile, image: ElfImage, plan: MemoryPlan) -> None:
+def check_stores(profile: Profile, image: ElfImage, plan: MemoryPlan) -> None:
     """No layer stores to RAM above the stack but in its own part of the arena."""
     arena = image.symbol(ARENA_SYMBOL)
     for layer, placement in enumerate(plan.placements):

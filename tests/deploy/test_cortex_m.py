@@ -13,9 +13,10 @@ from convert.memory_plan import plan_memory
 from convert.reference import run
 from convert.vectors import Vectors
 from deploy import cortex_m
-from deploy.cortex_m import deploy_cortex_m
-from deploy.elf_symbols import read_elf
+from deploy.cortex_m import check_stores, deploy_cortex_m
+from deploy.elf_symbols import ElfImage, Symbol, read_elf
 from deploy.elf_weights import check_elf_weights
+from deploy.profile import BucketCount, Profile
 from deploy.result import ConvertedModel
 from deploy.targets import load_target
 from tests.deploy.small_firmware import need
@@ -109,6 +110,17 @@ def test_layers_store_to_their_own_part_of_the_arena(m4, converted):
         used = (outputs, scratch) if placement.scratch_bytes else (outputs,)
         assert min(start for start, _ in used) <= low
         assert high <= max(end for _, end in used)
+
+
+def test_a_store_outside_of_the_arena_is_refused(converted):
+    plan = plan_memory(converted.model)
+    arena = Symbol("repedge_arena", "STT_OBJECT", 0x20000800, plan.arena_bytes)
+    image = ElfImage(Path("made.elf"), (), {arena.name: arena}, {})
+    quiet = BucketCount(0, 0, 0, 0, 0, None)
+    buckets = dict.fromkeys(range(len(plan.placements)), quiet)
+    buckets[2] = replace(quiet, touched=(arena.address, arena.end + 1))
+    with pytest.raises(Mismatch, match="layer conv2: stores to"):
+        check_stores(Profile((), buckets, 0, None), image, plan)
 
 
 def test_mean_over_images_is_close_to_the_first(m4):
