@@ -1,4 +1,8 @@
-"""A Cortex-M back end: firmware built, read back, run under emulation, counted, and told as a report's target entry."""
+"""A Cortex-M back end: firmware built, read back, run under emulation, counted, and told as a report's target entry.
+
+The image that is measured is the one that runs, so its static RAM holds the profiler's marks (256 bytes), and its code
+the reading of images and writing of logits; a product's image is smaller by both.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ def deploy_cortex_m(converted: ConvertedModel, target: CortexMTarget, out: Path,
     logits, facts = run_images(target, elf, out / "run", vectors=vectors)
     _check_arena(facts, image, plan)
     profile = profile_image(target, elf, out, vectors=vectors)
-    _check_stores(profile, image, plan)
+    check_stores(profile, image, plan)
     cycles = estimate_cycles(
         profile, disassemble(elf, target.core, out / "disassembly.txt"), target, len(plan.placements)
     )
@@ -144,7 +148,7 @@ def _check_arena(facts: FirmwareFacts, image: ElfImage, plan: MemoryPlan) -> Non
         )
 
 
-def _check_stores(profile: Profile, image: ElfImage, plan: MemoryPlan) -> None:
+def check_stores(profile: Profile, image: ElfImage, plan: MemoryPlan) -> None:
     """No layer stores to RAM above the stack but in its own part of the arena."""
     arena = image.symbol(ARENA_SYMBOL)
     for layer, placement in enumerate(plan.placements):
@@ -173,8 +177,7 @@ def _target_entry(
         "clock_hz": target.clock_hz,
         "flash_bytes": asdict(sizes.flash) | {"total": sizes.flash.total},
         "ram_bytes": asdict(sizes.ram) | {"total": sizes.ram.total},
-        "flash_limit_bytes": target.flash.size_bytes,
-        "ram_limit_bytes": target.ram.size_bytes,
+        "capacity": {"flash_bytes": target.flash.size_bytes, "ram_bytes": target.ram.size_bytes},
         "stack_used_bytes": {"paint": facts.stack_used_bytes, "stores": _stack_stored(profile, image)},
         "sections": {name: {"flash_bytes": flash, "ram_bytes": ram} for name, (flash, ram) in sizes.sections.items()},
         "instructions": sum(profile.layer_instructions(len(cycles))),
@@ -209,11 +212,13 @@ def _layer_entries(
                 "bit_width": bit_widths.get(placement.shape.name),
                 "flash_bytes": sum(size for name, size in weights.items() if _is_table_of(name, prefix)),
                 "ram_bytes": _live_bytes(placement),
+                "scratch_bytes": placement.scratch_bytes,
                 "arena_touched": [address - arena.address for address in bucket.touched] if bucket.touched else None,
                 "instructions": bucket.instructions,
                 "loads": bucket.loads,
                 "stores": bucket.stores,
-                "cycles_estimated": estimate.to_json(),
+                "cycles_estimated": estimate.mid,
+                "cycles_estimated_band": estimate.to_json(),
             }
         )
     return entries

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -9,9 +12,11 @@ from convert.c_source import FOLDER_NAME, write_c_model
 from convert.memory_plan import plan_memory
 from convert.reference import run
 from convert.vectors import Vectors
-from deploy.cortex_m import deploy_cortex_m
-from deploy.elf_symbols import read_elf
+from deploy import cortex_m
+from deploy.cortex_m import check_stores, deploy_cortex_m
+from deploy.elf_symbols import ElfImage, Symbol, read_elf
 from deploy.elf_weights import check_elf_weights
+from deploy.profile import BucketCount, Profile
 from deploy.result import ConvertedModel
 from deploy.targets import load_target
 from tests.deploy.small_firmware import need
@@ -65,7 +70,13 @@ def test_layers_sum_to_the_totals(m4):
     assert sum(layer["instructions"] for layer in layers) == m4.target["instructions"]
     assert sum(layer["flash_bytes"] for layer in layers) == m4.target["flash_bytes"]["weights"]
     for end in ("low", "mid", "high"):
-        assert sum(layer["cycles_estimated"][end] for layer in layers) == m4.target["cycles_estimated"][end]
+        assert sum(layer["cycles_estimated_band"][end] for layer in layers) == m4.target["cycles_estimated"][end]
+
+
+def test_entry_follows_the_reports_schema(m4):
+    schema = json.loads((Path(cortex_m.__file__).parent / "report.schema.json").read_text())
+    entry = {"backend": m4.backend, **m4.target}
+    jsonschema.validate(entry, {"$ref": "#/$defs/target", "$defs": schema["$defs"]})
 
 
 def test_flash_and_ram_parts_sum_to_their_totals(m4):
@@ -99,6 +110,17 @@ def test_layers_store_to_their_own_part_of_the_arena(m4, converted):
         used = (outputs, scratch) if placement.scratch_bytes else (outputs,)
         assert min(start for start, _ in used) <= low
         assert high <= max(end for _, end in used)
+
+
+def test_a_store_outside_of_the_arena_is_refused(converted):
+    plan = plan_memory(converted.model)
+    arena = Symbol("repedge_arena", "STT_OBJECT", 0x20000800, plan.arena_bytes)
+    image = ElfImage(Path("made.elf"), (), {arena.name: arena}, {})
+    quiet = BucketCount(0, 0, 0, 0, 0, None)
+    buckets = dict.fromkeys(range(len(plan.placements)), quiet)
+    buckets[2] = replace(quiet, touched=(arena.address, arena.end + 1))
+    with pytest.raises(Mismatch, match="layer conv2: stores to"):
+        check_stores(Profile((), buckets, 0, None), image, plan)
 
 
 def test_mean_over_images_is_close_to_the_first(m4):
