@@ -9,6 +9,7 @@ import pytest
 
 from convert import reference
 from convert.c_source import write_c_model
+from deploy.elf_symbols import read_elf
 from deploy.firmware_build import FirmwareMemory, build_firmware
 from tests.firmware_stub.conftest import ROOT, need
 from tests.firmware_stub.example_model import FOLDER, example_model, write_example
@@ -74,6 +75,13 @@ def test_last_byte_of_the_ram_is_allowed(firmware):
     _, machine, folder = firmware
     (folder / "probe.bin").write_text("n")
     assert _emulate(machine, folder / "repedge_probe.elf").returncode == 0
+
+
+def test_firmware_holds_no_heap_and_no_soft_float(firmware):
+    symbols = set(read_elf(firmware[2] / "repedge.elf").symbols)
+    assert "prof_mark" in symbols
+    assert not {"malloc", "_malloc_r", "_sbrk", "_sbrk_r"} & symbols
+    assert not [name for name in symbols if name.startswith(("__aeabi_f", "__aeabi_d"))]
 
 
 def test_images_of_a_wrong_length_are_refused(firmware):
