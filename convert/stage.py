@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from convert import reference
+from convert.c_reader import verify_c_model
 from convert.c_source import FOLDER_NAME as C_FOLDER
-from convert.c_source import check_c_model, write_c_model
+from convert.c_source import write_c_model
 from convert.float_network import FloatNetwork
 from convert.from_float import lower_float
 from convert.from_qat import lower_qat
@@ -133,4 +134,4 @@ def _write_exact(model: IntegerModel, folder: Path, step: Step) -> None:
         write_tvm_module(model, folder)
     with step("C tables"):
         write_c_model(model, folder / C_FOLDER, source_hash=sha256_file(folder / MODEL_FILE))
-        check_c_model(model, folder / C_FOLDER)
+        verify_c_model(model, folder / C_FOLDER)
