@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
@@ -33,7 +32,11 @@ def _build(signature: Signature, emit: Callable[..., None]) -> PrimFunc:
     """The function whose body `emit(*buffers)` writes."""
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
-        emit(*(T.arg(name, T.buffer(shape, dtype)) for name, shape, dtype in signature))
+        buffers = [T.arg(name, T.buffer(shape, dtype)) for name, shape, dtype in signature]
+        with T.sblock("root"):  # TVM's own passes expect one
+            T.reads()
+            T.writes()
+            emit(*buffers)
     return builder.get()
 
 
@@ -265,8 +268,6 @@ def fully_connected(layer: QuantizedFullyConnected, shape: LayerShape) -> PrimFu
             _for_each_entry(packed, codebook, channel, count, layer.bit_width, accumulate)
             accumulator = total[0] + bias[channel]
             logit = requantize(accumulator, multiplier[channel], shift[channel], left=_has_left_shift(layer))
-            T.buffer_store(
-                output, _clamp(logit, zero_point=layer.output.zero_point, low=-128, high=127), [channel]
-            )
+            T.buffer_store(output, _clamp(logit, zero_point=layer.output.zero_point, low=-128, high=127), [channel])
 
     return _build(signature, emit)

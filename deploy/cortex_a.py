@@ -50,7 +50,10 @@ def deploy_cortex_a(converted: ConvertedModel, target: CortexATarget, out: Path,
     logits = read_logits(out, len(vectors.images), vectors.logits.shape[1])
     instructions = profile.instructions_per_inference(len(library.calls), len(vectors.images))
     return proven(
-        f"tvm_{target.name}", vectors, logits, target=target_entry(converted.model, target, library, instructions, stack)
+        f"tvm_{target.name}",
+        vectors,
+        logits,
+        target=target_entry(converted.model, target, library, instructions, stack),
     )
 
 
