@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from convert.float_network import FloatNetwork
 from convert.integer_model import IntegerModel
 from convert.lower import LayerPlan, lower
+from train.errors import ArtefactError
 from train.model import RepVGG
 from train.quantizers import ExportedWeights
 
@@ -16,19 +17,25 @@ def lower_qat(network: RepVGG, merged: FloatNetwork, class_names: tuple[str, ...
     """The integer model of a QAT net in eval mode; `merged` is its float64 merge (biases come from there)."""
     plans = []
     for block, conv in zip(network.blocks, merged.convs, strict=True):
-        activation = block.activation_quantizer
+        weights, activation = block.weight_quantizer, block.activation_quantizer
+        if weights is None or activation is None:
+            raise ArtefactError(
+                f"layer {block.name}: no quantizers, a QAT checkpoint has them; convert the float phase instead"
+            )
         plans.append(
             _plan(
                 block.name,
-                block.weight_quantizer.export(),
-                block.weight_quantizer.bit_width,
+                weights.export(),
+                weights.bit_width,
                 conv.bias,
-                float(activation.step()),
+                float(activation.current_scale().detach()),
                 stride=block.stride,
                 activation_bits=activation.bit_width,
             )
         )
     quantizer = network.classifier.weight_quantizer
+    if quantizer is None or float(network.logits_scale) <= 0:
+        raise ArtefactError("classifier: not quantized or its logits not calibrated; finish the QAT phase first")
     last = _plan(
         "classifier", quantizer.export(), quantizer.bit_width, merged.classifier_bias, float(network.logits_scale)
     )

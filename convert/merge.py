@@ -33,11 +33,17 @@ def merge_network(network: RepVGG, input_hwc: tuple[int, int, int]) -> FloatNetw
         return FloatNetwork(input_hwc, tuple(convs), classifier.weight.numpy(), classifier.bias.numpy())
 
 
+def branch_sum(block: RepVGGBlock, x: torch.Tensor) -> torch.Tensor:
+    """The block before its ReLU, branch by branch: (N, I, H, W) -> (N, O, H', W')."""
+    total = block.norm3x3(block.conv3x3(x)) + block.norm1x1(block.conv1x1(x))
+    return total if block.norm_identity is None else total + block.norm_identity(x)
+
+
 def prove_block(block: RepVGGBlock, weight: torch.Tensor, bias: torch.Tensor) -> float:
     """Largest difference, relative to the largest output, between a float64 block's branches and its merged kernel."""
     generator = torch.Generator().manual_seed(0)
     probe = torch.rand((2, weight.shape[1], 9, 9), generator=generator, dtype=torch.float64)
-    branches = block.branch_sum(probe)
+    branches = branch_sum(block, probe)
     merged = torch.nn.functional.conv2d(probe, weight, bias, stride=block.stride, padding=1)
     # branches may cancel, so the scale is that of what is summed, not of the sum
     terms = torch.nn.functional.conv2d(probe, weight.abs(), bias.abs(), stride=block.stride, padding=1)

@@ -55,13 +55,17 @@ def load_budget(path: Path) -> BudgetConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML ({error}); a budget has the keys accuracy and targets") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: no mapping in it; a budget has the keys accuracy and targets; add at least one limit")
+        raise ConfigError(
+            f"{path}: no mapping in it; a budget has the keys accuracy and targets; add at least one limit"
+        )
     try:
         config = BudgetConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_error(error)}") from error
     if not _limit_count(config):
-        raise ConfigError(f"{path}: no limit in it; a budget sets at least one, e.g. targets.cortex-m4.flash_bytes: 65536")
+        raise ConfigError(
+            f"{path}: no limit in it; a budget sets at least one, e.g. targets.cortex-m4.flash_bytes: 65536"
+        )
     return config
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
+from elftools.elf.sections import Section, SymbolTableSection
 
 from train.errors import ArtefactError
 
@@ -30,10 +30,11 @@ class Symbol:
 
 @dataclass(frozen=True)
 class SectionRange:
-    """A section that has an address at run time; `loaded` ones have bytes in the file."""
+    """A section that has an address at run time; `loaded` ones have bytes in the file, kept at `load_address`."""
 
     name: str
     address: int
+    load_address: int
     size: int
     loaded: bool
     writable: bool
@@ -82,7 +83,7 @@ def read_elf(path: Path) -> ElfImage:
             loaded = [section for section in sections if section["sh_type"] != "SHT_NOBITS"]
             return ElfImage(
                 path,
-                tuple(_section_range(section) for section in sections if section["sh_size"]),
+                tuple(_section_range(elf, section) for section in sections if section["sh_size"]),
                 _symbols(elf, thumb=thumb),
                 {section.name: section.data() for section in loaded},
             )
@@ -92,12 +93,15 @@ def read_elf(path: Path) -> ElfImage:
         raise ArtefactError(f"{path}: not an ELF file ({error}); build it again") from error
 
 
-def _section_range(section: object) -> SectionRange:
-    header = section.header  # type: ignore[attr-defined]
-    flags = header["sh_flags"]
+def _section_range(elf: ELFFile, section: Section) -> SectionRange:
+    header = section.header
+    flags, address = header["sh_flags"], header["sh_addr"]
+    holders = [segment for segment in elf.iter_segments("PT_LOAD") if segment.section_in_segment(section)]
+    shift = holders[0]["p_paddr"] - holders[0]["p_vaddr"] if holders else 0
     return SectionRange(
-        section.name,  # type: ignore[attr-defined]
-        header["sh_addr"],
+        section.name,
+        address,
+        address + shift,
         header["sh_size"],
         loaded=header["sh_type"] != "SHT_NOBITS",
         writable=bool(flags & SH_FLAGS.SHF_WRITE),

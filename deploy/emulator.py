@@ -33,6 +33,13 @@ class EmulatorRun:
     output: str
     profile: Profile | None = None
 
+    @property
+    def counts(self) -> Profile:
+        """The counts of a counted run."""
+        if self.profile is None:
+            raise ValueError("this run was not counted; give run_system or run_user the plugin")
+        return self.profile
+
 
 def build_plugin(folder: Path) -> Path:
     """Compile the counting plugin into `folder`, once per content of its sources."""
@@ -48,16 +55,24 @@ def build_plugin(folder: Path) -> Path:
 
 
 def run_system(
-    target: CortexMTarget, elf: Path, cwd: Path, *, plugin: Path | None = None, timeout_s: float = 600
+    target: CortexMTarget,
+    elf: Path,
+    cwd: Path,
+    *,
+    plugin: Path | None = None,
+    memory: bool = True,
+    timeout_s: float = 600,
 ) -> EmulatorRun:
     """Boot an ELF file on the target's board; its semihosting files are relative to `cwd`. With `plugin`, count.
 
+    `memory` watches loads and stores too, at less than half the speed.
     Any end but the firmware's own exit with status 0 is `ToolFailed`; a fault is named.
     """
     command = ["qemu-system-arm", "-M", target.machine, "-display", "none", "-monitor", "none", "-serial", "null"]
     command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(elf.absolute())]
     if plugin is not None:
-        command += ["-plugin", _plugin_argument(plugin, system_options(target, read_elf(elf)))]
+        options = _mark_options(read_elf(elf)) + (_memory_options(target, read_elf(elf)) if memory else [])
+        command += ["-plugin", _plugin_argument(plugin, options)]
     return _run(command, cwd, counted=plugin is not None, timeout_s=timeout_s)
 
 
@@ -86,11 +101,10 @@ def run_user(
     return _run(command, cwd, counted=plugin is not None, timeout_s=timeout_s, environment={})
 
 
-def system_options(target: CortexMTarget, image: ElfImage) -> list[str]:
-    """What the plugin watches on a board: layer marks, flash loads, the stack, and stores to RAM above the stack."""
-    options = _mark_options(image)
+def _memory_options(target: CortexMTarget, image: ElfImage) -> list[str]:
+    """What the plugin watches on a board: loads from flash, the stack, and stores to RAM above the stack."""
     flash, ram = target.flash, target.ram
-    options += [f"flash={flash.link_origin:x}:{flash.link_origin + flash.size_bytes:x}"]
+    options = [f"flash={flash.link_origin:x}:{flash.link_origin + flash.size_bytes:x}"]
     options += [f"line={target.flash_line_bytes:x}", f"lines={target.flash_cache_lines:x}"]
     stack = next((section for section in image.sections if section.name == STACK_SECTION), None)
     if stack is not None:

@@ -184,4 +184,6 @@ def _tool_versions(train: Manifest, convert: Manifest, facts: RunFacts) -> dict[
 
 def _file_hashes(convert: Manifest) -> dict[str, str]:
     """SHA-256 of the files that define the result: the integer model, its merged weights and the test vectors."""
-    return {name: entry.sha256 for name, entry in sorted(convert.files.items()) if name.endswith((".safetensors", ".npz"))}
+    return {
+        name: entry.sha256 for name, entry in sorted(convert.files.items()) if name.endswith((".safetensors", ".npz"))
+    }

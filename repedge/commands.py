@@ -123,8 +123,7 @@ def targets(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Gate a run by a budget."""
-    from deploy.budget import check_budget, load_budget
-    from deploy.report_text import print_budget
+    from deploy.budget import check_budget, describe_limit, load_budget
     from repedge.compare import load_report
 
     content = load_report(options.run)
@@ -133,7 +132,10 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        print_budget(result)
+        for limit in result["limits"]:
+            print(f"{'pass' if limit['passed'] else 'FAIL'}  {describe_limit(limit)}")
+        if not result["limits"]:
+            print("no limits in this budget; name some under budget: in the recipe, or give --budget FILE")
     return 0 if result["passed"] else 1
 
 

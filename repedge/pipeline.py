@@ -6,20 +6,21 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from deploy.backends import HOST, run_host, run_target
-from deploy.budget import check_budget
-from deploy.report_data import build_report
+from deploy.report_data import RunFacts, build_report
 from deploy.report_html import write_html
+from deploy.report_schema import write_report
 from deploy.result import ConvertedModel, load_converted, load_results, save_results
 from deploy.targets import load_target
 from repedge.doctor import tool_versions
 from repedge.progress import Progress
 from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, finished, run_stage, source_hash, stage_key
-from train.artefact import Manifest, read_manifest, write_json, write_manifest
+from train.artefact import Manifest, read_manifest, write_manifest
 from train.dataset import load_dataset
 from train.errors import ArtefactError, ConfigError
 
@@ -61,9 +62,9 @@ def train_stage(run: Run) -> Manifest:
     manifest = train_model(
         training,
         partial,
-        dataset=dataset,
         key=key,
         recipe_sha256=run.recipe.sha256(),
+        data_dir=run.data_dir,
         device=run.device,
         resume=run.resume,
         quiet=run.progress.quiet,
@@ -170,18 +171,25 @@ def report_stage(run: Run, targets: Sequence[str] | None = None) -> dict[str, An
     if missing:
         raise ArtefactError(f"{run.folder.path}: no deploy result for {', '.join(missing)}; run the deploy stage first")
     backends = [result for name in names for result in load_results(run.folder.deploy(name))]
+    recipe = run.recipe
     report = build_report(
         train=read_manifest(run.folder.train),
         convert=read_manifest(run.folder.convert),
         convert_folder=run.folder.convert,
         backends=backends,
-        recipe=run.recipe.model_dump(mode="json"),
-        recipe_sha256=run.recipe.sha256(),
-        git_commit=git_commit(),
-        tool_versions=tool_versions(),
+        budget=recipe.budget,
+        facts=RunFacts(
+            name=recipe.name,
+            created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            recipe_sha256=recipe.sha256(),
+            git_commit=git_commit(),
+            seed=recipe.seed,
+            recipe_yaml=recipe.to_yaml(),
+            tool_versions=tool_versions(),
+            targets=tuple(load_target(name) for name in names if name != HOST),
+        ),
     )
-    report["budget"] = check_budget(run.recipe.budget, report)
-    write_json(run.folder.path / "report.json", report)
+    write_report(report, run.folder.path / "report.json")
     write_html(report, run.folder.path / "report.html")
     return report
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from deploy.config import BudgetConfig, DeployConfig
 from train.artefact import sha256_json
 from train.config import TrainingRecipe
 from train.errors import ConfigError
+from train.validation import explain
 
 
 class Recipe(TrainingRecipe):
@@ -24,6 +24,17 @@ class Recipe(TrainingRecipe):
     description: str = ""
     deploy: DeployConfig = DeployConfig()
     budget: BudgetConfig = BudgetConfig()
+
+    @model_validator(mode="after")
+    def _budget_names_deployed_targets(self) -> Recipe:
+        deployed = [Path(name).stem for name in self.deploy.targets]
+        unknown = sorted(set(self.budget.targets) - set(deployed))
+        if unknown:
+            raise ValueError(
+                f"budget.targets.{unknown[0]}: not among deploy.targets ({', '.join(deployed)}), so it would have no figures; "
+                "add it there or remove the limit"
+            )
+        return self
 
     def sha256(self) -> str:
         """Hash of the whole recipe, defaults filled in."""
@@ -61,8 +72,7 @@ def check_recipe(content: dict[str, Any], origin: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
-        raise ConfigError(f"recipe {origin}:\n{problems}") from error
+        raise ConfigError(f"recipe {origin}:\n{explain(error, Recipe)}") from error
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
@@ -79,25 +89,3 @@ def _apply(content: dict[str, Any], override: str) -> None:
         if not isinstance(section, dict):
             raise ConfigError(f"--set {override}: {parent} is not a section; name a key inside a section")
     section[last] = yaml.safe_load(match[2])
-
-
-def _explain(problem: Any) -> str:
-    """`where: what was found, what is allowed` for one pydantic problem, with a suggestion for a mistyped key."""
-    place = ".".join(str(part) for part in problem["loc"]) or "recipe"
-    if problem["type"] == "extra_forbidden":
-        allowed = _keys_at(problem["loc"][:-1])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"{place}: unknown key; {hint}allowed here: {', '.join(allowed)}"
-    found = f" (found {problem['input']!r})" if problem["type"] != "missing" else ""
-    return f"{place}: {problem['msg']}{found}"
-
-
-def _keys_at(location: tuple[str | int, ...]) -> list[str]:
-    """The keys a section allows."""
-    section: Any = Recipe
-    for part in location:
-        field = section.model_fields.get(str(part)) if hasattr(section, "model_fields") else None
-        section = field.annotation if field else None
-    is_section = isinstance(section, type) and issubclass(section, BaseModel)
-    return list(section.model_fields) if is_section else []

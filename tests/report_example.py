@@ -50,7 +50,11 @@ def example_run(folder: Path, *, images: int = 360, emulated: int = 200, activat
     """Write a convert folder below `folder` and return the run; equal arguments give equal bytes."""
     rng = np.random.default_rng(11)
     model = random_model(
-        3, widths=(12, 16, 16, 24, 32), strides=(1, 2, 1, 2, 1), bit_widths=(8, 4, 4, 4, 3), activation_bits=activation_bits
+        3,
+        widths=(12, 16, 16, 24, 32),
+        strides=(1, 2, 1, 2, 1),
+        bit_widths=(8, 4, 4, 4, 3),
+        activation_bits=activation_bits,
     )
     pictures = random_images(rng, images, model.input_hwc)
     logits = run(model, pictures)
@@ -78,7 +82,9 @@ def example_run(folder: Path, *, images: int = 360, emulated: int = 200, activat
         "quickstart", CREATED, "a" * 64, "b" * 40, 7, RECIPE, {"apache-tvm": "0.27.0", "qemu-system-arm": "7.2.15"},
         tuple(load_target(name) for name in ("cortex-m4", "cortex-a53", "ethos-u55-128")),
     )  # fmt: skip
-    return ExampleRun(folder, model, vectors, _train(float_top1, images), convert, _backends(model, vectors, emulated), facts)
+    return ExampleRun(
+        folder, model, vectors, _train(float_top1, images), convert, _backends(model, vectors, emulated), facts
+    )
 
 
 def _train(float_top1: float, images: int) -> Manifest:

@@ -51,7 +51,7 @@ def test_random_models_are_not_saturated(activation_bits):
     assert ((logits == -128) | (logits == 127)).mean() < 0.5
     for conv, (_, output) in zip(model.convs, trace(model, images), strict=False):
         assert output.max() <= conv.clamp_max
-        assert ((output > conv.clamp_min) & (output < conv.clamp_max)).mean() > 0.25
+        assert ((output > conv.clamp_min) & (output < conv.clamp_max)).mean() > (0.3 if activation_bits > 2 else 0.15)
 
 
 def test_batches_do_not_change_the_logits():

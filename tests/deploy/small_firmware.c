@@ -7,7 +7,7 @@ extern uint32_t __stack_top[], __data_load[], __data_start[], __data_end[], __bs
 
 volatile uint32_t prof_marks[64];
 static const volatile uint32_t images = IMAGES; /* volatile: the same code for any count */
-uint8_t arena[256];
+uint8_t repedge_arena[256];
 uint32_t counter = 7; /* .data: flash and RAM */
 const uint8_t model_conv0_indices[40] = {1, 2, 3};
 const uint8_t model_conv0_codebook[16] = {4};
@@ -34,7 +34,7 @@ static void leave(uint32_t status)
 __attribute__((noinline)) static void store(uint32_t first, uint32_t count)
 {
     for (uint32_t k = first; k < first + count; k++) {
-        arena[k] = (uint8_t)(k + model_conv0_indices[k % 40]);
+        repedge_arena[k] = (uint8_t)(k + model_conv0_indices[k % 40]);
     }
 }
 

@@ -101,7 +101,7 @@ def test_user_mode_counts_do_not_depend_on_the_environment(tmp_path, plugin, mon
     second = run_user(target, program, ("hello",), tmp_path, plugin=plugin, memory=True)
     assert first.output == "hello 499545\n"
     assert first.profile == second.profile
-    assert first.profile.layer_instructions(2)[0] > 50 * first.profile.layer_instructions(2)[1]
+    assert first.counts.layer_instructions(2)[0] > 50 * first.counts.layer_instructions(2)[1]
 
 
 def test_a_missing_tool_names_its_package(monkeypatch):

@@ -1,0 +1,38 @@
+# The whole pipeline: docker run --rm --network none -v "$PWD/out:/out" repedge
+FROM debian:bookworm-slim
+
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+WORKDIR /opt/repedge
+
+# toolchains first: they change least. The list has one home, deploy/packages.txt; clang-format serves lint only.
+COPY deploy/packages.txt deploy/packages.txt
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && sed 's/#.*//; s/ .*//; /^$/d; /^clang-format$/d' deploy/packages.txt \
+  | xargs apt-get install -y --no-install-recommends python3 python3-venv ca-certificates \
+ && rm -rf /var/lib/apt/lists/*
+
+# an extra index with the CPU build of torch keeps the image small; see the README
+ARG TORCH_INDEX=""
+COPY requirements.txt .
+RUN python3 -m venv .venv \
+ && .venv/bin/pip install --no-cache-dir --disable-pip-version-check \
+      ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt
+
+COPY pyproject.toml README.md LICENSE ./
+COPY train train
+COPY convert convert
+COPY deploy deploy
+COPY repedge repedge
+COPY firmware_stub firmware_stub
+COPY recipes recipes
+RUN .venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+ && .venv/bin/python -m compileall -q train convert deploy repedge
+
+# any uid may run it, with a read-only root: everything written goes to /out and /tmp
+RUN useradd --create-home --uid 10001 repedge && mkdir /out && chown repedge /out
+ENV PATH=/opt/repedge/.venv/bin:$PATH HOME=/tmp USER=repedge LOGNAME=repedge PYTHONDONTWRITEBYTECODE=1
+USER repedge
+VOLUME /out
+ENTRYPOINT ["repedge"]
+CMD ["run", "recipes/quickstart.yaml", "--out", "/out", "--resume"]

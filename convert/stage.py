@@ -1,0 +1,136 @@
+"""The conversion of one checkpoint: merge, lower, write every format, read each back and compare it.
+
+The folder gets `merged.safetensors`, `integer_model.safetensors`, `vectors.npz`, `model_float.onnx`,
+`model_float.tflite`, `model_int8.tflite`, the TVM module and the C tables in `c_model/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from convert import reference
+from convert.c_source import FOLDER_NAME as C_FOLDER
+from convert.c_source import check_c_model, write_c_model
+from convert.float_network import FloatNetwork
+from convert.from_float import lower_float
+from convert.from_qat import lower_qat
+from convert.integer_model import IntegerModel
+from convert.integer_model_file import FILE_NAME as MODEL_FILE
+from convert.integer_model_file import load_integer_model, save_integer_model
+from convert.merge import merge_network
+from convert.onnx_float import FILE_NAME as ONNX_FILE
+from convert.onnx_float import verify_float_onnx, write_float_onnx
+from convert.tflite_exact import FILE_NAME as INT8_FILE
+from convert.tflite_exact import verify_tflite, write_tflite
+from convert.tflite_float import FILE_NAME as FLOAT_FILE
+from convert.tflite_float import verify_float_tflite, write_float_tflite
+from convert.tvm_module import write_tvm_module
+from convert.vectors import FILE_NAME as VECTORS_FILE
+from convert.vectors import Vectors, save_vectors
+from train.artefact import atomic_path, sha256_file
+from train.checkpoint import checkpoint_path, load_description, load_network
+from train.config import QuantizeConfig
+
+Step = Callable[[str], AbstractContextManager[None]]
+PROBE_IMAGES = 32  # float formats are compared on the first images of the test split
+
+
+def convert_checkpoint(
+    source: Path,
+    folder: Path,
+    *,
+    test_images: NDArray[np.uint8],
+    test_labels: NDArray[np.uint8],
+    calibration_images: NDArray[np.uint8],
+    quantize: QuantizeConfig,
+    step: Step,
+) -> dict[str, Any]:
+    """Convert the training folder `source` into `folder`; returns the manifest's metrics."""
+    with step("merge and lower"):
+        merged, model = merge_and_lower(source, quantize, calibration_images)
+        save_merged(merged, folder / "merged.safetensors")
+        save_integer_model(model, folder / MODEL_FILE)
+        model = load_integer_model(folder / MODEL_FILE)
+    with step(f"numpy reference on {len(test_images)} images"):
+        logits = reference.run(model, test_images)
+        save_vectors(Vectors(test_images, test_labels, logits), folder / VECTORS_FILE)
+        metrics = _metrics(merged, model, test_images, test_labels, logits)
+    metrics["float_differences"] = _write_float(merged, test_images[:PROBE_IMAGES], folder, step)
+    _write_exact(model, folder, step)
+    return metrics
+
+
+def merge_and_lower(
+    source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8]
+) -> tuple[FloatNetwork, IntegerModel]:
+    """(merged float64 net, integer model) of the QAT checkpoint, or of the float one where there was no QAT."""
+    description = load_description(source)
+    if checkpoint_path(source, "qat").is_file():
+        network = load_network(source, "qat")
+        merged = merge_network(network, description.input_hwc)
+        return merged, lower_qat(network, merged, description.class_names)
+    merged = merge_network(load_network(source, "float"), description.input_hwc)
+    return merged, lower_float(merged, quantize, calibration_images, description.class_names)
+
+
+def save_merged(merged: FloatNetwork, path: Path) -> None:
+    """float32 tensors `<layer>.weight` (OIHW, OI) and `<layer>.bias`."""
+    tensors = {}
+    for conv in merged.convs:
+        tensors[f"{conv.name}.weight"] = np.ascontiguousarray(conv.weight_oihw, np.float32)
+        tensors[f"{conv.name}.bias"] = conv.bias.astype(np.float32)
+    tensors["classifier.weight"] = np.ascontiguousarray(merged.classifier_weight, np.float32)
+    tensors["classifier.bias"] = merged.classifier_bias.astype(np.float32)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def _metrics(
+    merged: FloatNetwork,
+    model: IntegerModel,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    logits: NDArray[np.int8],
+) -> dict[str, Any]:
+    """Accuracy of the merged float net and of the reference, and how often they agree."""
+    batches = [images[start : start + reference.BATCH] for start in range(0, len(images), reference.BATCH)]
+    float_classes = np.concatenate([merged.run(batch).argmax(axis=1) for batch in batches])
+    return {
+        "accuracy": {
+            "merged": {"top1": 100.0 * float((float_classes == labels).mean()), "images": len(labels)},
+            "numpy": {"top1": reference.top1(logits, labels), "images": len(labels)},
+        },
+        "agreement_merged_numpy_percent": 100.0 * float((float_classes == reference.predict(logits)).mean()),
+        "macs": model.macs,
+        "parameters": model.parameters,
+    }
+
+
+def _write_float(merged: FloatNetwork, images: NDArray[np.uint8], folder: Path, step: Step) -> dict[str, float]:
+    """Float ONNX and TFLite; returns the largest difference of each from the float64 net."""
+    with step("float ONNX"):
+        write_float_onnx(merged, folder / ONNX_FILE)
+        onnx_difference = verify_float_onnx(merged, folder / ONNX_FILE, images)
+    with step("float TFLite by onnx2tf"):
+        write_float_tflite(folder / ONNX_FILE, folder / FLOAT_FILE)
+        tflite_difference = verify_float_tflite(merged, folder / ONNX_FILE, folder / FLOAT_FILE, images)
+    return {"onnx": onnx_difference, "tflite": tflite_difference}
+
+
+def _write_exact(model: IntegerModel, folder: Path, step: Step) -> None:
+    """int8 TFLite, TVM module and C tables, each read back and compared with the model."""
+    with step("exact int8 TFLite"):
+        write_tflite(model, folder / INT8_FILE)
+        verify_tflite(model, folder / INT8_FILE)
+    with step("TVM module"):
+        write_tvm_module(model, folder)
+    with step("C tables"):
+        write_c_model(model, folder / C_FOLDER, source_hash=sha256_file(folder / MODEL_FILE))
+        check_c_model(model, folder / C_FOLDER)

@@ -1,0 +1,26 @@
+/* The kernels: one per file in src/. The portable version defines the result; a faster one of the
+ * same name for a core's instruction set goes to src/<instruction set>/ and must give the same
+ * bits. */
+#ifndef REPEDGE_KERNELS_H
+#define REPEDGE_KERNELS_H
+
+#include "repedge_model.h"
+
+/* Output channels whose weights are decoded at once. */
+#define REPEDGE_STRIP_CHANNELS 4u
+
+/* Bytes of scratch of repedge_conv3x3_s8: a strip of int8 weights. */
+#define REPEDGE_CONV3X3_SCRATCH_BYTES(input_channels)                                              \
+    (REPEDGE_STRIP_CHANNELS * 9u * (input_channels))
+
+/* 3x3 convolution, padding 1: int8 (H, W, I) -> int8 (H', W', O). The tensors do not overlap. */
+void repedge_conv3x3_s8(const repedge_layer_t *layer, const int8_t *input, int8_t *scratch,
+                        int8_t *output);
+
+/* Global average: int8 (H, W, C) -> int8 (C); sum / count, half away from zero. */
+void repedge_average_pool_s8(const repedge_layer_t *layer, const int8_t *input, int8_t *output);
+
+/* Fully connected: int8 (I) -> int8 (O). */
+void repedge_fully_connected_s8(const repedge_layer_t *layer, const int8_t *input, int8_t *output);
+
+#endif

@@ -1,0 +1,57 @@
+/* What a model's tables look like. model_data.c, written by convert/c_source.py, fills them in. */
+#ifndef REPEDGE_MODEL_H
+#define REPEDGE_MODEL_H
+
+#include "repedge.h"
+
+/* Version of the packed indices' layout (see repedge_unpack.h). */
+#define REPEDGE_PACKING_VERSION 1u
+
+/* True where two byte ranges of the arena do not touch; the tables assert it for every layer. */
+#define REPEDGE_APART(a, a_bytes, b, b_bytes) ((a) + (a_bytes) <= (b) || (b) + (b_bytes) <= (a))
+
+typedef enum {
+    REPEDGE_CONV3X3 = 0,        /* 3x3 convolution, padding 1, stride 1 or 2, ReLU */
+    REPEDGE_AVERAGE_POOL = 1,   /* global average pooling */
+    REPEDGE_FULLY_CONNECTED = 2 /* the classifier; its output is the caller's */
+} repedge_kind_t;
+
+/* Sizes of a tensor without N. */
+typedef struct {
+    uint16_t height;
+    uint16_t width;
+    uint16_t channels;
+} repedge_shape_t;
+
+/* One layer. Weights are codebook[index]; an activation is real = scale * (q - zero_point). */
+typedef struct {
+    const uint8_t *indices;    /* packed rows, one per output channel, each in (ky, kx, i) order */
+    const int8_t *codebook;    /* 2^bit_width entries, -127..127 */
+    const int32_t *bias;       /* per output channel, at input_scale * weight_scale */
+    const int32_t *multiplier; /* per output channel, 0 or 2^30..2^31-1 */
+    const int8_t *shift;       /* per output channel, -31..30; positive shifts left */
+    uint32_t input_offset;     /* bytes into the arena */
+    uint32_t output_offset;    /* bytes into the arena; unused for the classifier */
+    uint32_t scratch_offset;   /* bytes into the arena: the decoded strip of weights */
+    repedge_shape_t input;
+    repedge_shape_t output;
+    uint8_t kind;             /* repedge_kind_t */
+    uint8_t stride;           /* 1 or 2 */
+    uint8_t bit_width;        /* of one index, 2..8; 0 without weights */
+    int8_t input_zero_point;  /* subtracted from the input; padding holds it */
+    int8_t output_zero_point; /* added after requantization */
+    int8_t clamp_min;         /* lowest output */
+    int8_t clamp_max;         /* highest output */
+} repedge_layer_t;
+
+struct repedge_model {
+    const repedge_layer_t *layers; /* the convolutions, the pool, the classifier */
+    const char *const *class_names;
+    uint32_t layer_count;
+    uint32_t class_count;
+    uint32_t arena_bytes;
+    uint32_t input_offset; /* bytes into the arena */
+    uint32_t packing_version;
+};
+
+#endif

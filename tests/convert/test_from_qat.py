@@ -1,0 +1,125 @@
+"""A QAT checkpoint becomes the integer model: nothing is re-clustered, re-assigned or re-scaled on the way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from convert import reference
+from convert.from_qat import lower_qat
+from convert.merge import branch_sum, merge_network, prove_block
+from tests.random_models import random_images
+from train.config import ModelConfig, NormConfig, QuantizeConfig
+from train.errors import Mismatch
+from train.model import RepVGG
+
+CLASSES = tuple("0123456789")
+HWC = (8, 8, 1)
+
+
+def random_statistics(network: RepVGG, seed: int = 0) -> None:
+    """Batch norms as after training, with some variances below 1e-6."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            count = module.num_features
+            module.running_mean.copy_(torch.randn(count, generator=generator) * 0.2)
+            module.running_var.copy_(torch.rand(count, generator=generator) + 0.3)
+            module.running_var[:1] = 1e-8
+            module.weight.data.copy_(1 + 0.3 * torch.randn(count, generator=generator))
+            module.bias.data.copy_(0.2 * torch.randn(count, generator=generator))
+
+
+def qat_network(method: str, *, activation_bits: int = 8, per_channel: bool = False) -> RepVGG:
+    torch.manual_seed(0)
+    quantize = QuantizeConfig.model_validate(
+        {
+            "weights": {"method": method, "bit_width": 4, "per_channel_scale": per_channel},
+            "activations": {"bit_width": activation_bits},
+        }
+    )
+    model = ModelConfig(widths=(8, 12), depths=(2, 2), strides=(1, 2))
+    network = RepVGG(model, NormConfig(), quantize, input_channels=1, classes=10)
+    random_statistics(network)
+    network.attach_quantizers()
+    with torch.no_grad():
+        x = torch.from_numpy(random_images(np.random.default_rng(0), 64, HWC)).permute(0, 3, 1, 2) / 255
+        network.eval()
+        for block in network.blocks:
+            weight, bias = block.merged_kernel()
+            block.weight_quantizer.initialise(weight)
+            block.activation_quantizer.initialise(block.convolve(x, weight, bias))
+            x = block(x)
+        network.classifier.weight_quantizer.initialise(network.classifier.weight)
+        logits = network.classifier(x.mean(dim=(2, 3)))
+        network.logits_scale.fill_(float(logits.abs().max()) * 2 / 250)
+    return network
+
+
+@pytest.mark.parametrize("method", ["cluster", "lsq"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_exported_weights_are_those_of_the_last_qat_forward(monkeypatch, method, per_channel):
+    network = qat_network(method, per_channel=per_channel)
+    used = []
+    plain = torch.nn.functional.conv2d
+
+    def recording(x, weight, *args, **kwargs):
+        used.append(weight.detach().clone())
+        return plain(x, weight, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", recording)
+    with torch.no_grad():
+        network(torch.rand(4, 1, 8, 8))
+    monkeypatch.undo()
+    model = lower_qat(network, merge_network(network, HWC), CLASSES)
+    assert len(used) == len(model.convs)
+    for conv, weight in zip(model.convs, used, strict=True):
+        exported = conv.weight_ohwi.astype(np.float32) * conv.weight_scale.reshape(-1, 1, 1, 1)
+        assert np.array_equal(exported.transpose(0, 3, 1, 2), weight.numpy())
+
+
+@pytest.mark.parametrize(("method", "activation_bits"), [("cluster", 8), ("cluster", 4), ("lsq", 8)])
+def test_the_integer_model_follows_the_fake_quantized_net(method, activation_bits):
+    network = qat_network(method, activation_bits=activation_bits)
+    model = lower_qat(network, merge_network(network, HWC), CLASSES)
+    images = random_images(np.random.default_rng(9), 200, HWC)
+    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    outputs = dict(reference.trace(model, images))
+    with torch.no_grad():
+        expected = network(x).argmax(dim=1).numpy()
+        for block in network.blocks:
+            x = block(x)
+            levels = (x / block.activation_quantizer.current_scale()).round().int().permute(0, 2, 3, 1).numpy() - 128
+            difference = np.abs(levels - outputs[block.name])
+            # float sums differ in their last bits, so a value near a tie may round to the neighbouring level
+            assert (difference == 0).mean() > 0.99
+            assert difference.max() <= 2
+    assert (expected == outputs["classifier"].argmax(axis=1)).mean() > 0.95
+
+
+def test_merge_equals_branches_with_tiny_variances():
+    network = qat_network("cluster").double()
+    for block in network.blocks:
+        weight, bias = block.merged_kernel()
+        assert prove_block(block, weight.detach(), bias.detach()) < 1e-12
+
+
+def test_a_wrong_merge_is_caught():
+    block = qat_network("cluster").double().blocks[1]
+    weight, bias = (tensor.detach().clone() for tensor in block.merged_kernel())
+    weight[0, 0, 1, 1] += 1e-3
+    with pytest.raises(Mismatch, match=r"layer stage1\.1: merged kernel differs"):
+        prove_block(block, weight, bias)
+
+
+def test_branch_sum_is_the_block_before_relu():
+    torch.manual_seed(1)
+    network = RepVGG(
+        ModelConfig(widths=(6,), depths=(2,), strides=(1,)), NormConfig(), QuantizeConfig(), input_channels=3, classes=2
+    )
+    network.eval()
+    x = torch.rand(2, 3, 7, 7)
+    with torch.no_grad():
+        first = network.blocks[0]
+        assert torch.equal(torch.relu(branch_sum(first, x)), first(x))
