@@ -32,7 +32,11 @@ def _build(signature: Signature, emit: Callable[..., None]) -> PrimFunc:
     """The function whose body `emit(*buffers)` writes."""
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
-        emit(*(T.arg(name, T.buffer(shape, dtype)) for name, shape, dtype in signature))
+        buffers = [T.arg(name, T.buffer(shape, dtype)) for name, shape, dtype in signature]
+        with T.sblock("root"):  # TVM's own passes expect one
+            T.reads()
+            T.writes()
+            emit(*buffers)
     return builder.get()
 
 

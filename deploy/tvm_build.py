@@ -26,20 +26,22 @@ from convert.tvm_module import (
     verify_tvm_module,
 )
 from deploy.elf_symbols import ElfImage, read_elf
+from deploy.profile import LAYERS_MAX
 from deploy.result import ConvertedModel
 from deploy.targets import CortexATarget
 from deploy.tool import find_tool, run_tool
 from deploy.tvm_glue import NAME, MemoryPlan, constant_symbol, glue_source, header_source, plan_memory
 from deploy.tvm_lower import TargetOptions, write_kernels_object
-from train.artefact import write_bytes, write_text
-from train.errors import ToolFailed
+from train.artefact import sha256_file, write_bytes, write_text
+from train.errors import ToolFailed, UnsupportedLayer
 
 RUNNER_SOURCE = Path(__file__).parent / "runner" / "runner.c"
 RUNNER_NAME = "runner"
 LIBRARY_NAME = f"lib{NAME}.so"
 IMAGES_NAME, LOGITS_NAME = "images.bin", "logits.bin"
 
-COMPILE_FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
+# ucontext.h, which the runner measures its stack with, is part of XSI
+COMPILE_FLAGS = ("-std=c11", "-D_XOPEN_SOURCE=700", "-O2", "-Wall", "-Wextra", "-Werror")
 LIBRARY_FLAGS = ("-fPIC", "-fvisibility=hidden", "-ffunction-sections")
 # bound at load, so that the first call of a function costs what every other does
 LINK_FLAGS = ("-Wl,-z,now", "-Wl,--build-id=none", "-Wl,--gc-sections")
@@ -88,14 +90,17 @@ def cortex_a_target(target: CortexATarget) -> BuildTarget:
 def build_library(converted: ConvertedModel, target: BuildTarget, folder: Path) -> ModelLibrary:
     """Build library, header and runner from the convert folder's TVM module and read the constants back."""
     find_tool(target.compiler)  # before the folder holds anything
-    module = load_tvm_module(converted.folder / FILE_NAME)
+    path = converted.folder / FILE_NAME
+    module = load_tvm_module(path)
     verify_tvm_module(module, converted.model)
     calls = kernel_calls(module)
-    plan = plan_memory(calls)
+    if len(calls) > LAYERS_MAX:
+        raise UnsupportedLayer(f"{len(calls)} layers, allowed are up to {LAYERS_MAX}; use a net with fewer blocks")
+    plan, digest = plan_memory(calls), sha256_file(path)
     folder.mkdir(parents=True, exist_ok=True)
     write_kernels_object(calls, target.options, folder / "kernels.o")
-    write_text(folder / f"{NAME}.h", header_source(calls, plan))
-    write_text(folder / f"{NAME}.c", glue_source(calls, plan))
+    write_text(folder / f"{NAME}.h", header_source(calls, plan, module_sha256=digest))
+    write_text(folder / f"{NAME}.c", glue_source(calls, plan, module_sha256=digest))
     write_text(folder / "exports.map", EXPORTS)
     shutil.copyfile(RUNNER_SOURCE, folder / RUNNER_SOURCE.name)
     _compile(target, folder)
