@@ -1,0 +1,202 @@
+"""Vela's weights, biases and multipliers, decoded from its output and compared with the integer model.
+
+Scale streams hold 10 bytes per output channel, little-endian:
+
+    Ethos-U55, U65:  bias 5 bytes (signed), multiplier 4, shift 1     real multiplier = multiplier · 2^−shift
+    Ethos-U85:       bias 4 bytes (signed), multiplier 4, shift 1, zero 1
+
+With two cores, core c holds the output channels c, c + 2, …
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
+from deploy import mlw_runner
+from deploy.vela_order import ORDERS, StreamOrder, stream_positions
+from deploy.vela_stream import KernelCall, VelaOutput
+from train.errors import Mismatch, ToolFailed
+
+SCALE_ENTRY_BYTES = 10
+TIMEOUT_S = 600
+TAIL_LINES = 15
+
+IN_ORDER = "in order"  # every weight at its place
+AS_MULTISET = "as a multiset"  # the non-zero values, not their places
+NOT_DECODED = "not decoded"
+
+Layer = QuantizedConv | QuantizedFullyConnected
+
+
+@dataclass(frozen=True)
+class LayerStreams:
+    """One layer in flash: encoded bytes, bytes of biases and multipliers, and how far the weights are proven."""
+
+    name: str
+    weight_bytes: int
+    scale_bytes: int
+    proven: str
+
+
+def check_streams(
+    model: IntegerModel, output: VelaOutput, layer_of_command: Mapping[int, str], accelerator: str
+) -> list[LayerStreams]:
+    """Decode and compare every layer; `Mismatch` names the layer whose integers are not the model's."""
+    slices = _slices_by_layer(output.calls, layer_of_command)
+    ranges = {range_.offset: range_ for call in output.calls if not call.weight_format for range_ in call.weights}
+    streams = {str(key): _stream(output.flash, range_.offset, range_.length) for key, range_ in ranges.items()}
+    decoded = decode_streams(streams) if accelerator in ORDERS else {}
+    return [
+        _check_layer(layer, slices.get(layer.name, []), output.flash, decoded, accelerator) for layer in model.layers
+    ]
+
+
+def decode_streams(streams: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.int16]]:
+    """Weight values of each stream; the codec runs in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="repedge-mlw-") as name:
+        source, result = Path(name) / "streams.npz", Path(name) / "values.npz"
+        np.savez(source, **dict(streams))
+        command = [sys.executable, "-P", str(Path(mlw_runner.__file__).resolve()), str(source), str(result)]
+        finished = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
+        if finished.returncode != 0:
+            tail = "\n".join(finished.stderr.decode(errors="replace").splitlines()[-TAIL_LINES:])
+            raise ToolFailed(f"mlw_codec: ended with {finished.returncode}, 0 is allowed; a stream is damaged\n{tail}")
+        with np.load(result) as archive:
+            return {key: archive[key] for key in archive.files}
+
+
+def _stream(flash: bytes, offset: int, length: int) -> NDArray[np.uint8]:
+    return np.frombuffer(flash, np.uint8, length, offset)
+
+
+def _slices_by_layer(calls: Sequence[KernelCall], layer_of_command: Mapping[int, str]) -> dict[str, list[KernelCall]]:
+    """Each layer's calls without those that use the same weights again for another stripe of the image."""
+    slices: dict[str, list[KernelCall]] = {}
+    for call in calls:
+        if call.command_offset not in layer_of_command:
+            raise Mismatch(
+                f"Vela's command at byte {call.command_offset}: no layer in its debug file; each kernel must have one; "
+                "install the pinned ethos-u-vela"
+            )
+        known = slices.setdefault(layer_of_command[call.command_offset], [])
+        if all(call.weights != other.weights for other in known):
+            known.append(call)
+    return slices
+
+
+def _check_layer(
+    layer: Layer, slices: list[KernelCall], flash: bytes, decoded: Mapping[str, NDArray[np.int16]], accelerator: str
+) -> LayerStreams:
+    weight = layer.weight_ohwi if isinstance(layer, QuantizedConv) else layer.weight_oi[:, None, None, :]
+    found = sum(call.output_depth for call in slices)
+    if found != weight.shape[0]:
+        raise _mismatch(layer, f"{found} output channels in Vela's output, the model has {weight.shape[0]}")
+    start, proofs = 0, set()
+    for call in slices:
+        _check_registers(layer, call)
+        channels = np.arange(start, start + call.output_depth)
+        _check_scales(layer, call, channels, flash, accelerator)
+        proofs.add(_check_weights(layer, call, weight[channels], decoded, ORDERS.get(accelerator)))
+        start += call.output_depth
+    proven = next(level for level in (NOT_DECODED, AS_MULTISET, IN_ORDER) if level in proofs)
+    weight_bytes = sum(range_.length for call in slices for range_ in call.weights)
+    scale_bytes = sum(range_.length for call in slices for range_ in call.scales)
+    return LayerStreams(layer.name, weight_bytes, scale_bytes, proven)
+
+
+def _check_registers(layer: Layer, call: KernelCall) -> None:
+    """Zero points, clamp, stride and sizes as the NPU gets them."""
+    convolution = isinstance(layer, QuantizedConv)
+    expected = {
+        "zero points": (layer.input.zero_point, layer.output.zero_point),
+        "clamp": (layer.clamp_min, layer.clamp_max) if isinstance(layer, QuantizedConv) else (-128, 127),
+        "stride": layer.stride if isinstance(layer, QuantizedConv) else 1,
+        "kernel": (3, 3) if convolution else (1, 1),
+        "input channels": layer.indices.shape[-1],
+    }
+    found = {
+        "zero points": call.zero_points,
+        "clamp": call.clamp,
+        "stride": call.stride,
+        "kernel": call.kernel_hw,
+        "input channels": call.input_depth,
+    }
+    for what, value in expected.items():
+        if found[what] != value:
+            raise _mismatch(layer, f"{what} {found[what]} in Vela's output, the model has {value}")
+
+
+def _check_scales(layer: Layer, call: KernelCall, channels: NDArray[np.int64], flash: bytes, accelerator: str) -> None:
+    """Biases, multipliers and shifts, each exactly ours: 31 − shift is Ethos-U's."""
+    multiplier, shift = layer.requantization
+    for core, range_ in enumerate(call.scales):
+        own = channels[core :: len(call.scales)]
+        bias, scale, right = read_scales(_stream(flash, range_.offset, range_.length), len(own), accelerator)
+        for what, found, expected in (
+            ("bias", bias, layer.bias[own]),
+            ("multiplier", scale, multiplier[own]),
+            ("shift", right, 31 - shift[own]),
+        ):
+            if not np.array_equal(found, expected):
+                raise _mismatch(layer, f"{what} of {int((found != expected).sum())} channels differ in Vela's output")
+
+
+def read_scales(
+    stream: NDArray[np.uint8], count: int, accelerator: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """(bias, multiplier, shift), each (count,), of a scale stream."""
+    entries = stream[: count * SCALE_ENTRY_BYTES].reshape(count, SCALE_ENTRY_BYTES).astype(np.int64)
+    bias_bytes = 4 if accelerator.startswith("ethos-u85") else 5
+    bias = _little_endian(entries[:, :bias_bytes])
+    sign = np.int64(1) << (8 * bias_bytes - 1)
+    return (bias ^ sign) - sign, _little_endian(entries[:, bias_bytes : bias_bytes + 4]), entries[:, bias_bytes + 4]
+
+
+def _little_endian(columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    return (columns << (8 * np.arange(columns.shape[1]))).sum(axis=1)
+
+
+def _check_weights(
+    layer: Layer,
+    call: KernelCall,
+    weight_ohwi: NDArray[np.int8],
+    decoded: Mapping[str, NDArray[np.int16]],
+    order: StreamOrder | None,
+) -> str:
+    """How far the weights of one call are proven; `Mismatch` where even the values differ."""
+    if order is None or call.weight_format != 0 or len(call.weights) != order.cores:
+        return NOT_DECODED
+    proofs = []
+    for core, range_ in enumerate(call.weights):
+        values, own = decoded[str(range_.offset)], weight_ohwi[core :: order.cores]
+        positions = stream_positions(
+            own.shape,
+            order,
+            block_depth=call.block_depth // order.cores,
+            part_kernel_first=call.part_kernel_first,
+            stride=call.stride,
+        )
+        expected = np.where(positions >= 0, own.reshape(-1)[positions], 0)
+        proofs.append(bool(np.array_equal(values, expected)))
+        if not np.array_equal(_nonzero_sorted(values), _nonzero_sorted(own)):
+            raise _mismatch(layer, "the decoded weights are other values than the model's")
+    return IN_ORDER if all(proofs) else AS_MULTISET
+
+
+def _nonzero_sorted(values: NDArray[np.integer]) -> NDArray[np.integer]:
+    return np.sort(values[values != 0], axis=None)
+
+
+def _mismatch(layer: Layer, found: str) -> Mismatch:
+    return Mismatch(
+        f"layer {layer.name}: {found}; they must be equal; install the pinned ethos-u-vela and convert again"
+    )
