@@ -165,7 +165,8 @@ def _verify_sums(folder: Path) -> list[str]:
     if not path.is_file():
         return ["no SHA256SUMS beside the packed files: not verified"]
     needed = {f"{name}.grad.gz" for name in BATCHES} | {"labels.bin", "inexact.csv"}
-    listed = dict(reversed(line.split(maxsplit=1)) for line in path.read_text().splitlines() if line.strip())
+    rows = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
+    listed = {name.strip(): digest for digest, name in rows}
     verified = sorted(needed & set(listed))
     for name in verified:
         if sha256_file(folder / name) != listed[name].lower():

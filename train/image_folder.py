@@ -74,7 +74,7 @@ def read_image(path: Path, *, channels: int, resize: tuple[int, int] | None) -> 
             if opened.mode in DEEP_MODES:
                 raise DataError(f"{path}: image mode {opened.mode}, allowed 8 bits a channel; convert it")
             upright = ImageOps.exif_transpose(opened).convert(MODES[channels])
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as an image ({error}); replace or remove it") from error
     if resize is not None:
         upright = resize_image(upright, resize)

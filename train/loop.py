@@ -1,0 +1,245 @@
+"""The training stage: float phase, then QAT phase, into an artefact folder.
+
+The folder ends with float.safetensors, qat.safetensors (absent without a QAT phase), model.json, log.jsonl,
+tensorboard/ and, last, manifest.json. Until then resume.safetensors holds the state after the last whole epoch.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from train.artefact import MANIFEST_NAME, Manifest, read_manifest, write_manifest
+from train.checkpoint import (
+    ModelDescription,
+    Phase,
+    build_network,
+    checkpoint_path,
+    load_network,
+    save_description,
+    save_network,
+)
+from train.config import TrainingRecipe
+from train.dataset import Dataset, load_dataset
+from train.ema import MovingAverage
+from train.errors import ConfigError
+from train.evaluate import top1
+from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
+from train.model import RepVGG
+from train.phase import PhaseRun, Splits, make_optimizer, steps_per_epoch
+from train.progress import Progress
+from train.qat import finish_qat, start_qat
+from train.resume import RESUME_FILE, Position, load_position, restore, save_position
+from train.split import split_validation
+
+STAGE = "train"
+
+
+def train_model(
+    recipe: TrainingRecipe,
+    folder: Path,
+    *,
+    key: str,
+    recipe_sha256: str,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    quiet: bool = False,
+) -> Manifest:
+    """Train as the recipe says and return the manifest; with `resume`, go on after the last whole epoch."""
+    _check_device(device)
+    found = load_position(folder, key) if resume else None
+    if resume and found is None and (folder / MANIFEST_NAME).is_file() and read_manifest(folder).key == key:
+        return read_manifest(folder)
+    dataset = load_dataset(recipe.data, data_dir)
+    if found is None:
+        _clear(folder)
+    torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
+    training = _Training(recipe, folder, key, dataset, device, quiet)
+    try:
+        training.run(found)
+    finally:
+        training.close()
+    return _finish(training, recipe_sha256)
+
+
+def _check_device(device: str) -> None:
+    """Only names that torch knows and that this machine has; a GPU is made to repeat its results."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"--device {device}: not usable here ({error}); allowed cpu, or a device of this torch build"
+        ) from error
+    if device != "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier training left; the manifest first, so that the folder no longer looks finished."""
+    for name in (MANIFEST_NAME, RESUME_FILE, "float.safetensors", "qat.safetensors", "model.json", LOG_FILE):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / TENSORBOARD_FOLDER, ignore_errors=True)
+
+
+def make_splits(recipe: TrainingRecipe, dataset: Dataset, device: str) -> Splits:
+    """Training and validation images as tensors; the test split stays out of reach."""
+    train, validation = split_validation(dataset.train_labels, share=recipe.data.validation_share, seed=recipe.seed)
+    return Splits(
+        *_tensors(dataset.train_images[train], dataset.train_labels[train], device),
+        *_tensors(dataset.train_images[validation], dataset.train_labels[validation], device),
+    )
+
+
+def _tensors(images: np.ndarray, labels: np.ndarray, device: str) -> tuple[Tensor, Tensor]:
+    """(uint8 (N, C, H, W), stored channels last; int64 (N,))."""
+    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2), torch.from_numpy(labels.astype(np.int64)).to(device)
+
+
+@dataclass
+class _Training:
+    """Both phases of one recipe in one folder."""
+
+    recipe: TrainingRecipe
+    folder: Path
+    key: str
+    dataset: Dataset
+    device: str
+    quiet: bool
+    log: TrainingLog | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        self.splits = make_splits(self.recipe, self.dataset, self.device)
+        self.description = ModelDescription(
+            class_names=self.dataset.class_names,
+            input_hwc=self.dataset.input_hwc,
+            model=self.recipe.model,
+            norm=self.recipe.norm,
+            quantize=self.recipe.quantize,
+        )
+
+    def run(self, found: tuple[Position, dict[str, Tensor]] | None) -> None:
+        """The phases that are not done yet."""
+        float_epochs = self.recipe.train.float_phase.epochs
+        in_qat = found is not None and found[0].phase == "qat"
+        done = 0 if found is None else found[0].epochs_done
+        self._open(done + float_epochs if in_qat else done)
+        save_description(self.folder, self.description)
+        if not in_qat:
+            self._run_phase(self._fresh_network(), found)
+        if self.recipe.train.qat_phase.epochs:
+            network = self._place(load_network(self.folder, "float"))
+            start_qat(network, self._calibration_images())
+            self._run_phase(network, found if in_qat else None)
+
+    def _open(self, epochs_done: int) -> None:
+        self.log = TrainingLog(self.folder, epochs_done=epochs_done)
+        phases = self.recipe.train.float_phase, self.recipe.train.qat_phase
+        steps = [steps_per_epoch(len(self.splits.train_labels), phase.batch_size) for phase in phases]
+        in_float = min(epochs_done, phases[0].epochs)
+        self.progress = Progress(
+            steps[0] * phases[0].epochs + steps[1] * phases[1].epochs,
+            done_steps=steps[0] * in_float + steps[1] * (epochs_done - in_float),
+            quiet=self.quiet,
+        )
+
+    def _fresh_network(self) -> RepVGG:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)  # torch's initialisers draw from the global generator
+            return self._place(build_network(self.description))
+
+    def _place(self, network: RepVGG) -> RepVGG:
+        return network.to(self.device, memory_format=torch.channels_last).train()
+
+    def _calibration_images(self) -> Tensor:
+        """Training images in a seeded order."""
+        order = torch.randperm(len(self.splits.train_labels), generator=torch.Generator().manual_seed(self.recipe.seed))
+        return self.splits.train_images[order[:1024]]
+
+    def _run_phase(self, live: RepVGG, found: tuple[Position, dict[str, Tensor]] | None) -> None:
+        """Train one phase to its end and write its checkpoint."""
+        phase: Phase = "float" if live.phase == "float" else "qat"
+        config = self.recipe.train.float_phase if phase == "float" else self.recipe.train.qat_phase
+        factor = self.recipe.quantize.weights.codebook_learning_rate_factor
+        run = PhaseRun(
+            self.recipe,
+            live,
+            MovingAverage(live, config.ema_decay),
+            make_optimizer(live, config, codebook_factor=factor),
+        )
+        first_epoch = 0
+        if found is not None:
+            restore(found[1], live=live, average=run.average.network, optimizer=run.optimizer)
+            first_epoch, run.step = found[0].epochs_done, found[0].step
+
+        def keep(epochs_done: int) -> None:
+            position = Position(self.key, phase, epochs_done, run.step)
+            save_position(self.folder, position, live=live, average=run.average.network, optimizer=run.optimizer)
+
+        assert self.log is not None and self.progress is not None
+        run.run(self.splits, first_epoch=first_epoch, log=self.log, progress=self.progress, after_epoch=keep)
+        if phase == "qat":
+            finish_qat(run.average.network, self._calibration_images())
+        save_network(self.folder, run.average.network)
+
+    def close(self) -> None:
+        """Close log and progress bar, also after an interruption."""
+        if self.log is not None:
+            self.log.close()
+        if self.progress is not None:
+            self.progress.close()
+
+
+def _finish(training: _Training, recipe_sha256: str) -> Manifest:
+    """Measure the test split on what was written, remove the resume state, write the manifest."""
+    dataset, folder = training.dataset, training.folder
+    test = _tensors(dataset.test_images, dataset.test_labels, "cpu")
+    splits = training.splits
+    validation = splits.validation_images.cpu(), splits.validation_labels.cpu()
+    accuracy: dict[str, Any] = {}
+    validated: dict[str, Any] = {}
+    names: tuple[tuple[Phase, str], ...] = (("float", "float_train"), ("qat", "qat"))
+    for phase, name in names:
+        if not checkpoint_path(folder, phase).is_file():
+            continue
+        network = load_network(folder, phase).to(memory_format=torch.channels_last)
+        accuracy[name] = {"top1": top1(network, *test), "images": len(test[1])}
+        if len(validation[1]):
+            validated[name] = {"top1": top1(network, *validation), "images": len(validation[1])}
+    save_description(folder, training.description.model_copy(update={"phases": _phase_facts(training, validated)}))
+    (folder / RESUME_FILE).unlink(missing_ok=True)
+    return write_manifest(
+        folder,
+        stage=STAGE,
+        key=training.key,
+        recipe_sha256=recipe_sha256,
+        metrics={
+            "accuracy": accuracy,
+            "validation": validated,
+            "dataset": {"name": dataset.name, "split_sizes": dataset.split_sizes, "sha256": dataset.sha256},
+            "dataset_notes": list(dataset.notes),
+        },
+        tool_versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    )
+
+
+def _phase_facts(training: _Training, validated: dict[str, Any]) -> dict[str, Any]:
+    """What model.json says of the phases."""
+    phases = {"float_train": training.recipe.train.float_phase, "qat": training.recipe.train.qat_phase}
+    images = len(training.splits.train_labels)
+    return {
+        name: {
+            "epochs": config.epochs,
+            "steps": config.epochs * steps_per_epoch(images, config.batch_size),
+            "validation": validated.get(name),
+        }
+        for name, config in phases.items()
+    }

@@ -1,0 +1,147 @@
+"""One training phase: epochs of SGD on augmented batches, an average of the weights, a validation after each epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from train.augment import augment
+from train.config import PhaseConfig, TrainingRecipe
+from train.ema import MovingAverage
+from train.errors import TrainingDiverged
+from train.evaluate import to_input, top1
+from train.log import TrainingLog
+from train.model import RepVGG
+from train.progress import Progress
+from train.qat import begin_qat_epoch
+from train.schedule import learning_rate
+
+PHASE_NUMBERS = {"float": 1, "qat": 2}
+
+
+@dataclass(frozen=True)
+class Splits:
+    """uint8 images (N, C, H, W), channels last, and int64 labels (N,), on the training device."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+
+
+def make_optimizer(network: RepVGG, config: PhaseConfig, *, codebook_factor: float) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; weight decay on kernels only, a rate of their own for codebooks."""
+    groups: dict[str, list[nn.Parameter]] = {"kernels": [], "codebooks": [], "others": []}
+    for name, parameter in network.named_parameters():
+        kind = "codebooks" if name.endswith("centroids") else "kernels" if parameter.ndim > 1 else "others"
+        groups[kind].append(parameter)
+    return torch.optim.SGD(
+        [
+            {"params": groups["kernels"], "weight_decay": config.weight_decay, "factor": 1.0},
+            {"params": groups["codebooks"], "weight_decay": 0.0, "factor": codebook_factor},
+            {"params": groups["others"], "weight_decay": 0.0, "factor": 1.0},
+        ],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+    )
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches only, but at least one."""
+    return max(1, images // batch_size)
+
+
+@dataclass
+class PhaseRun:
+    """A phase under way: the live network, its average, the optimizer, and how far it has come."""
+
+    recipe: TrainingRecipe
+    live: RepVGG
+    average: MovingAverage
+    optimizer: torch.optim.SGD
+    step: int = 0
+
+    @property
+    def config(self) -> PhaseConfig:
+        """The recipe's section of this phase."""
+        return self.recipe.train.float_phase if self.live.phase == "float" else self.recipe.train.qat_phase
+
+    def run(
+        self,
+        splits: Splits,
+        *,
+        first_epoch: int,
+        log: TrainingLog,
+        progress: Progress,
+        after_epoch: Callable[[int], None],
+    ) -> None:
+        """Train from `first_epoch` to the end; `after_epoch(epochs_done)` is called once each epoch is logged."""
+        for epoch in range(first_epoch, self.config.epochs):
+            started = time.monotonic()
+            if self.live.phase == "qat":
+                begin_qat_epoch(self.live, epoch, self.config.epochs, self.recipe.quantize.weights)
+            loss = self._train_epoch(splits, epoch, progress)
+            facts: dict[str, Any] = {"phase": self.live.phase, "epoch": epoch + 1, "loss": loss}
+            if len(splits.validation_labels):
+                facts["validation_top1"] = top1(
+                    self.average.network, splits.validation_images, splits.validation_labels
+                )
+            log.record({**facts, "seconds": round(time.monotonic() - started, 3)})
+            progress.epoch(_line(facts, self.config.epochs))
+            after_epoch(epoch + 1)
+
+    def _train_epoch(self, splits: Splits, epoch: int, progress: Progress) -> float:
+        """Mean training loss of one epoch."""
+        generator = epoch_generator(self.recipe.seed, self.live.phase, epoch)
+        steps = steps_per_epoch(len(splits.train_labels), self.config.batch_size)
+        self.live.train()
+        total = 0.0
+        for batch in _batches(len(splits.train_labels), self.config.batch_size, steps, generator):
+            images = augment(to_input(splits.train_images[batch]), self.recipe.data.augment, generator=generator)
+            total += self._train_step(images, splits.train_labels[batch], steps)
+            progress.step()
+        return total / steps
+
+    def _train_step(self, images: Tensor, labels: Tensor, steps: int) -> float:
+        rate = learning_rate(self.step, steps_per_epoch=steps, config=self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        logits = self.live(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise TrainingDiverged(
+                f"{self.live.phase} phase, step {self.step + 1}: loss {value}, allowed are finite values; lower "
+                f"train.{self.live.phase}_phase.learning_rate (now {self.config.learning_rate}) or raise its warmup_epochs"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.average.update(self.live, step=self.step)
+        self.step += 1
+        return value
+
+
+def epoch_generator(seed: int, phase: str, epoch: int) -> Generator:
+    """The random numbers of one epoch (order of the images, augmentation); it depends on nothing before it."""
+    state = np.random.SeedSequence([seed, PHASE_NUMBERS[phase], epoch]).generate_state(1, np.uint64)
+    return Generator().manual_seed(int(state[0]) >> 1)
+
+
+def _batches(images: int, batch_size: int, steps: int, generator: Generator) -> Iterator[Tensor]:
+    order = torch.randperm(images, generator=generator)
+    for number in range(steps):
+        yield order[number * batch_size : (number + 1) * batch_size]
+
+
+def _line(facts: dict[str, Any], epochs: int) -> str:
+    validation = f" · validation {facts['validation_top1']:.2f} %" if "validation_top1" in facts else ""
+    return f"{facts['phase']} {facts['epoch']}/{epochs} · loss {facts['loss']:.4f}{validation}"

@@ -1,0 +1,76 @@
+"""From the float phase to the QAT phase and out of it: start the quantizers, guide them, calibrate the logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from train.config import WeightQuantizerConfig
+from train.evaluate import logits_of, to_input
+from train.model import Classifier, RepVGG, RepVGGBlock
+
+CALIBRATION_IMAGES = 1024
+LOGITS_HEADROOM = 1.05  # unseen images go a little beyond the calibrated range
+
+
+@torch.no_grad()
+def start_qat(network: RepVGG, images: Tensor) -> None:
+    """Attach quantizers and start them: codebooks from the merged kernels, activation scales from uint8 `images`."""
+    network.attach_quantizers()
+    x = to_input(images[:CALIBRATION_IMAGES])
+    for block in network.blocks:
+        weight, bias = block.merged_kernel()
+        x = block.convolve(x, weight, bias)
+        assert block.weight_quantizer is not None and block.activation_quantizer is not None
+        block.weight_quantizer.initialise(weight)
+        block.activation_quantizer.initialise(x)
+    assert network.classifier.weight_quantizer is not None
+    network.classifier.weight_quantizer.initialise(network.classifier.weight)
+
+
+def layer_weight(layer: RepVGGBlock | Classifier) -> Tensor:
+    """The weight that a layer's quantizer sees."""
+    return layer.weight if isinstance(layer, Classifier) else layer.merged_kernel()[0]
+
+
+def quantized_layers(network: RepVGG) -> list[RepVGGBlock | Classifier]:
+    """The layers with weights, in order."""
+    return [*network.blocks, network.classifier]
+
+
+@torch.no_grad()
+def begin_qat_epoch(network: RepVGG, epoch: int, epochs: int, config: WeightQuantizerConfig) -> None:
+    """Refresh the codebooks in the early epochs (from the second on), freeze the indices in the last ones."""
+    for layer in quantized_layers(network):
+        quantizer, weight = layer.weight_quantizer, layer_weight(layer)
+        assert quantizer is not None
+        if 0 < epoch < config.recluster_until * epochs:
+            quantizer.refresh(weight)
+        if epoch >= config.freeze_from * epochs and not quantizer.frozen:
+            quantizer(weight)  # the indices of the weights as they are now
+            quantizer.freeze()
+
+
+@torch.no_grad()
+def finish_qat(network: RepVGG, images: Tensor) -> None:
+    """Freeze what the network computes now and set the logits' int8 scale from up to 1,024 uint8 training images."""
+    for layer in quantized_layers(network):
+        assert layer.weight_quantizer is not None
+        layer.weight_quantizer(layer_weight(layer))
+        layer.weight_quantizer.freeze()
+    for block in network.blocks:
+        assert block.activation_quantizer is not None
+        block.activation_quantizer.scale.copy_(block.activation_quantizer.current_scale())
+    network.logits_scale.zero_()  # logits as floats while they are measured
+    logits = logits_of(network, images[:CALIBRATION_IMAGES])
+    scale, zero_point = logits_quantization(float(logits.min()), float(logits.max()))
+    network.logits_scale.fill_(float(scale))
+    network.logits_zero_point.fill_(zero_point)
+
+
+def logits_quantization(lowest: float, highest: float) -> tuple[np.float32, int]:
+    """(scale, zero_point) so that int8 covers [lowest, highest], zero and a little headroom."""
+    lowest, highest = LOGITS_HEADROOM * min(lowest, 0.0), LOGITS_HEADROOM * max(highest, 0.0)
+    scale = np.float32(max((highest - lowest) / 255, 1e-8))
+    return scale, int(np.clip(round(-128 - lowest / float(scale)), -128, 127))

@@ -1,0 +1,88 @@
+"""The state of an unfinished training, in one safetensors file: enough to go on exactly where it stopped.
+
+Random numbers need no state: every epoch seeds its own generator from (recipe seed, phase, epoch). Tensors are named
+`live.*` and `average.*` (the two networks) and `momentum.<parameter>`; phase, epoch and key lie in the metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from train.checkpoint import Phase, load_state, save_state
+from train.errors import ArtefactError
+
+RESUME_FILE = "resume.safetensors"
+
+
+@dataclass(frozen=True)
+class Position:
+    """`epochs_done` epochs of `phase` are done."""
+
+    key: str
+    phase: Phase
+    epochs_done: int
+    step: int
+
+
+def save_position(
+    folder: Path,
+    position: Position,
+    *,
+    live: torch.nn.Module,
+    average: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write the state; an earlier one is replaced as a whole."""
+    state: dict[str, Tensor] = {f"live.{name}": tensor for name, tensor in live.state_dict().items()}
+    state |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    for name, parameter in live.named_parameters():
+        buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if buffer is not None:
+            state[f"momentum.{name}"] = buffer
+    save_state(folder / RESUME_FILE, state, {"position": json.dumps(vars(position))})
+
+
+def load_position(folder: Path, key: str) -> tuple[Position, dict[str, Tensor]] | None:
+    """The state in the folder, or None; a state of another recipe is an error."""
+    path = folder / RESUME_FILE
+    if not path.is_file():
+        return None
+    state = load_state(path)
+    try:
+        with safe_open(path, framework="pt") as opened:
+            position = Position(**json.loads(opened.metadata()["position"]))
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise ArtefactError(f"{path}: no position in it ({error}); delete the file and train again") from error
+    if position.key != key:
+        raise ArtefactError(
+            f"{path}: state of another recipe (key {position.key[:12]}, this one {key[:12]}); "
+            "resume with the recipe it was started with, or train again without --resume"
+        )
+    return position, state
+
+
+def restore(
+    state: dict[str, Tensor], *, live: torch.nn.Module, average: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Put a loaded state into networks and optimizer that were built the same way."""
+    live.load_state_dict(_below(state, "live."))
+    average.load_state_dict(_below(state, "average."))
+    momentum = _below(state, "momentum.")
+    for name, parameter in live.named_parameters():
+        if name in momentum:
+            optimizer.state[parameter]["momentum_buffer"] = _like(momentum[name], parameter)
+
+
+def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """On the parameter's device and in its memory layout: another layout could sum in another order."""
+    return torch.empty_like(parameter).copy_(tensor)
