@@ -39,9 +39,11 @@ LABELS = {
     "targets.*.cycles_estimated": "estimated",
     "targets.*.flash_bytes": "exact",
     "targets.*.instructions": "exact",
+    "targets.*.instructions_mean": "exact",
     "targets.*.latency_ms_estimated": "estimated",
     "targets.*.layers.*.cycles_estimated": "estimated",
     "targets.*.ram_bytes": "exact",
+    "targets.*.stack_used_bytes": "exact",
 }
 
 # What a target without such a figure says, so that every target has the same keys.

@@ -37,7 +37,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.globals["fmt"] = fmt
-    environment.globals["executed"] = view.executed
+    environment.globals["view"] = view
     return environment.get_template("page.html.j2").render(**_context(report))
 
 

@@ -106,12 +106,25 @@ def _target_figures(name: str, target: Mapping[str, Any]) -> list[Figure]:
             note = f"{target[key]['total']:,} B{_of_capacity(target, key)}"
             figures.append(Figure(f"{label}, {name}", fmt.size(target[key]["total"]), note, "exact"))
     if target["instructions"] is not None:
-        figures.append(Figure(f"Instructions, {name}", fmt.count(target["instructions"]), "per inference", "exact"))
+        note = instructions_note(target) or "per inference"
+        figures.append(Figure(f"Instructions, {name}", fmt.count(target["instructions"]), note, "exact"))
     latency = target["latency_ms_estimated"]
     if latency:
         note = f"{fmt.band_range(latency)} ms{_clock(target)}"
         figures.append(Figure(f"Latency, {name}", f"{fmt.band_middle(latency)} ms", note, "estimated"))
     return figures
+
+
+def instructions_note(target: Mapping[str, Any]) -> str:
+    """The mean over several images, where the target ran them; the figure itself is that of the first test image."""
+    mean = target.get("instructions_mean")
+    return f"first image; mean of {mean['images']}: {fmt.count(mean['mean'])}" if mean else ""
+
+
+def stack_note(target: Mapping[str, Any]) -> str:
+    """The used part of the reserved stack, where the target measured it; of two measurements the larger."""
+    used = target.get("stack_used_bytes")
+    return f"{max(used.values()):,} B of the stack used" if used else ""
 
 
 def _of_capacity(target: Mapping[str, Any], key: str) -> str:

