@@ -13,12 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from deploy.budget import check_figures_exist
+from deploy.targets import load_target, target_names
 from repedge.recipe import load_recipe
 from train.errors import Mismatch
 
 
 def _run_of(options: argparse.Namespace) -> Any:
     recipe = load_recipe(options.recipe, options.set)
+    targets = options.target.split(",") if getattr(options, "target", None) else recipe.deploy.targets
+    check_figures_exist(recipe.budget, [load_target(name) for name in targets])
     # imported after the recipe was checked: a typo is answered at once, without loading torch and TVM
     from repedge.pipeline import Run
     from repedge.progress import Progress
@@ -107,8 +111,6 @@ def _print_manifest(manifest: Any, folder: Path, options: argparse.Namespace) ->
 
 def targets(options: argparse.Namespace) -> int:
     """List targets."""
-    from deploy.targets import load_target, target_names
-
     found = [load_target(name) for name in target_names()]
     wanted = (options.core or "").lower()
     chosen = [t for t in found if wanted in t.name.lower() or wanted in t.kind]

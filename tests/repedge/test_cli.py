@@ -57,6 +57,21 @@ def test_a_misspelt_target_fails_before_any_training(tmp_path, capsys):
     assert not (tmp_path / "out" / "train").exists()
 
 
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("cortex-m7: {flash_bytes: 1}", "cortex-m7: not among the deployed targets"),
+        ("ethos-u55-128: {instructions: 1}", "instructions: no such figure exists for ethos-u55-128"),
+    ],
+)
+def test_a_limit_without_a_figure_fails_before_any_training(tmp_path, capsys, limit, message):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"name: r\nmodel: {{size: xs}}\nbudget: {{targets: {{{limit}}}}}\n")
+    assert main(["run", str(recipe), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_tool_is_exit_3_with_its_package(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["doctor"]) == 3
