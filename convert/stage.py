@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,30 +56,38 @@ def convert_checkpoint(
 ) -> dict[str, Any]:
     """Convert the training folder `source` into `folder`; returns the manifest's metrics."""
     with step("merge and lower"):
-        merged, model = merge_and_lower(source, quantize, calibration_images)
-        save_merged(merged, folder / "merged.safetensors")
-        save_integer_model(model, folder / MODEL_FILE)
+        lowered = merge_and_lower(source, quantize, calibration_images)
+        save_merged(lowered.latent, folder / "merged.safetensors")
+        save_integer_model(lowered.model, folder / MODEL_FILE)
         model = load_integer_model(folder / MODEL_FILE)
     with step(f"numpy reference on {len(test_images)} images"):
         logits = reference.run(model, test_images)
         save_vectors(Vectors(test_images, test_labels, logits), folder / VECTORS_FILE)
-        metrics = _metrics(merged, model, test_images, test_labels, logits)
-    metrics["float_differences"] = _write_float(merged, test_images[:PROBE_IMAGES], folder, step)
+        metrics = _metrics(lowered.float_net, model, test_images, test_labels, logits)
+    metrics["float_differences"] = _write_float(lowered.float_net, test_images[:PROBE_IMAGES], folder, step)
     _write_exact(model, folder, step)
     return metrics
 
 
-def merge_and_lower(
-    source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8]
-) -> tuple[FloatNetwork, IntegerModel]:
-    """(merged float64 net, integer model) of the QAT checkpoint, or of the float one where there was no QAT."""
+@dataclass(frozen=True)
+class Lowered:
+    """`float_net` is the merged net of the float phase, `latent` the merged net that `model` was lowered from."""
+
+    float_net: FloatNetwork
+    latent: FloatNetwork
+    model: IntegerModel
+
+
+def merge_and_lower(source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8]) -> Lowered:
+    """Merge both phases' checkpoints; lower the QAT one, or the float one where there was no QAT."""
     description = load_description(source)
-    if checkpoint_path(source, "qat").is_file():
-        network = load_network(source, "qat")
-        merged = merge_network(network, description.input_hwc)
-        return merged, lower_qat(network, merged, description.class_names)
-    merged = merge_network(load_network(source, "float"), description.input_hwc)
-    return merged, lower_float(merged, quantize, calibration_images, description.class_names)
+    float_net = merge_network(load_network(source, "float"), description.input_hwc)
+    if not checkpoint_path(source, "qat").is_file():
+        model = lower_float(float_net, quantize, calibration_images, description.class_names)
+        return Lowered(float_net, float_net, model)
+    network = load_network(source, "qat")
+    latent = merge_network(network, description.input_hwc)
+    return Lowered(float_net, latent, lower_qat(network, latent, description.class_names))
 
 
 def save_merged(merged: FloatNetwork, path: Path) -> None:
@@ -108,7 +117,7 @@ def _metrics(
             "merged": {"top1": 100.0 * float((float_classes == labels).mean()), "images": len(labels)},
             "numpy": {"top1": reference.top1(logits, labels), "images": len(labels)},
         },
-        "agreement_merged_numpy_percent": 100.0 * float((float_classes == reference.predict(logits)).mean()),
+        "agreement_float_numpy_percent": 100.0 * float((float_classes == reference.predict(logits)).mean()),
         "macs": model.macs,
         "parameters": model.parameters,
     }
