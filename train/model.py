@@ -65,6 +65,7 @@ class RepVGGBlock(nn.Module):
         """(N, I, H, W) -> (N, O, ceil(H / stride), ceil(W / stride)), >= 0."""
         if self.weight_quantizer is not None and self.activation_quantizer is not None:
             weight, bias = self.merged_kernel()
+            # its lowest level is 0, so the unsigned quantizer is the ReLU as well
             return self.activation_quantizer(self.convolve(x, self.weight_quantizer(weight), bias))
         if self.training:
             self._refresh_bound(momentum=BOUND_MOMENTUM)
@@ -74,8 +75,8 @@ class RepVGGBlock(nn.Module):
         return F.relu(total)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The block as the one convolution it merges to."""
-        return F.relu(F.conv2d(x, weight, bias, stride=self.stride, padding=1))
+        """The one convolution that the block merges to, before ReLU."""
+        return F.conv2d(x, weight, bias, stride=self.stride, padding=1)
 
     def merged_kernel(self) -> tuple[Tensor, Tensor]:
         """(weight OIHW, bias (O,)) equal to the three branches in evaluation; in the parameters' own float type."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from train.config import WeightQuantizerConfig
@@ -21,7 +22,7 @@ def start_qat(network: RepVGG, images: Tensor) -> None:
     x = to_input(images[:CALIBRATION_IMAGES])
     for block in network.blocks:
         weight, bias = block.merged_kernel()
-        x = block.convolve(x, weight, bias)
+        x = F.relu(block.convolve(x, weight, bias))
         assert block.weight_quantizer is not None and block.activation_quantizer is not None
         block.weight_quantizer.initialise(weight)
         block.activation_quantizer.initialise(x)

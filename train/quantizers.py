@@ -180,7 +180,7 @@ class LsqWeightQuantizer(WeightQuantizer):
 
 
 class LsqActivationQuantizer(nn.Module):
-    """Unsigned LSQ per tensor: levels 0 … 2^b − 1 times `scale` (a scalar parameter)."""
+    """Unsigned LSQ per tensor: levels 0 … 2^b − 1 times `scale` (a scalar parameter); negative values become 0."""
 
     def __init__(self, bit_width: int) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class LsqActivationQuantizer(nn.Module):
         return _ScaledLevels.apply(x, scale, level, 0, self.highest, gain, False)
 
     def _round(self, x: Tensor, scale: Tensor) -> Tensor:
-        return torch.floor(x / scale + 0.5).clamp(0, self.highest)  # half up = half away from zero: x >= 0
+        return torch.floor(x / scale + 0.5).clamp(0, self.highest)  # half up = half away from zero, as x > 0 matters
 
 
 class _ScaledLevels(torch.autograd.Function):
@@ -226,11 +226,12 @@ class _ScaledLevels(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, step, level = ctx.saved_tensors
         if ctx.frozen:
-            return None, _sum_to(gradient * level * ctx.gain, step), None, None, None, None, None
+            return None, _sum_to(gradient * level, step) * ctx.gain, None, None, None, None, None
         ratio = x / step
-        inside = (ratio >= ctx.lowest) & (ratio <= ctx.highest)
-        slope = torch.where(inside, level - ratio, level)  # d(level · step) / d step
-        return gradient * inside, _sum_to(gradient * slope * ctx.gain, step), None, None, None, None, None
+        inside = gradient * ((ratio >= ctx.lowest) & (ratio <= ctx.highest))
+        # d(level · step) / d step = level − x / step inside the range, level outside
+        slope = torch.addcmul(gradient * level, inside, ratio, value=-1)
+        return inside, _sum_to(slope, step) * ctx.gain, None, None, None, None, None
 
 
 def _sum_to(gradient: Tensor, step: Tensor) -> Tensor:
