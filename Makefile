@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test lint format setup packages docker clean
+.PHONY: help run test lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,10 @@ $(STAMP): requirements.txt pyproject.toml
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+picture:  ## docs/report.png from the quickstart's report (needs chromium)
+	chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars \
+	  --window-size=1100,2350 --screenshot=docs/report.png file://$(CURDIR)/$(RUN_OUT)/report.html
 
 docker:  ## Build the image `repedge`
 	docker build -t repedge .
