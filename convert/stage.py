@@ -81,13 +81,16 @@ class Lowered:
 def merge_and_lower(source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8]) -> Lowered:
     """Merge both phases' checkpoints; lower the QAT one, or the float one where there was no QAT."""
     description = load_description(source)
-    float_net = merge_network(load_network(source, "float"), description.input_hwc)
+    float_net = None
+    if checkpoint_path(source, "float").is_file() or not checkpoint_path(source, "qat").is_file():
+        float_net = merge_network(load_network(source, "float"), description.input_hwc)
     if not checkpoint_path(source, "qat").is_file():
+        assert float_net is not None
         model = lower_float(float_net, quantize, calibration_images, description.class_names)
         return Lowered(float_net, float_net, model)
     network = load_network(source, "qat")
     latent = merge_network(network, description.input_hwc)
-    return Lowered(float_net, latent, lower_qat(network, latent, description.class_names))
+    return Lowered(float_net or latent, latent, lower_qat(network, latent, description.class_names))
 
 
 def save_merged(merged: FloatNetwork, path: Path) -> None:

@@ -20,7 +20,8 @@ from repedge.doctor import tool_versions
 from repedge.progress import Progress
 from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, finished, run_stage, source_hash, stage_key
-from train.artefact import Manifest, read_manifest, write_manifest
+from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest
+from train.checkpoint import MODEL_FILE
 from train.dataset import load_dataset
 from train.errors import ArtefactError, ConfigError
 
@@ -91,11 +92,8 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     from convert.stage import convert_checkpoint
 
     source = checkpoint or run.folder.train
-    trained = read_manifest(source, verify=True)
+    checkpoints = checkpoint_hashes(source, foreign=checkpoint is not None)
     dataset = load_dataset(run.recipe.data, run.data_dir)
-    checkpoints = {
-        name: entry.sha256 for name, entry in trained.files.items() if name.endswith((".safetensors", "model.json"))
-    }
     key = stage_key(
         stage="convert",
         checkpoints=checkpoints,
@@ -127,6 +125,25 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     if not redone:
         run.progress.say("  convert  up to date")
     return manifest
+
+
+def checkpoint_hashes(source: Path, *, foreign: bool) -> dict[str, str]:
+    """SHA-256 of a training folder's files; only a folder from elsewhere may come without a manifest."""
+    if foreign and not (source / MANIFEST_NAME).is_file():
+        names = [MODEL_FILE, *(path.name for path in sorted(source.glob("*.safetensors")))]
+        return {name: sha256_file(source / name) for name in names if (source / name).is_file()}
+    files = read_manifest(source, verify=True).files
+    return {name: entry.sha256 for name, entry in files.items() if name == MODEL_FILE or name.endswith(".safetensors")}
+
+
+def _training_facts(run: Run) -> Manifest:
+    """The training's manifest; for a checkpoint from elsewhere one that only knows the data set."""
+    if (run.folder.train / MANIFEST_NAME).is_file():
+        return read_manifest(run.folder.train)
+    dataset = load_dataset(run.recipe.data, run.data_dir)
+    facts = {"name": dataset.name, "split_sizes": dataset.split_sizes, "sha256": dataset.sha256}
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Manifest(stage="train", key="checkpoint from elsewhere", created_utc=created, metrics={"accuracy": {}, "dataset": facts})
 
 
 def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
@@ -173,7 +190,7 @@ def report_stage(run: Run, targets: Sequence[str] | None = None) -> dict[str, An
     backends = [result for name in names for result in load_results(run.folder.deploy(name))]
     recipe = run.recipe
     report = build_report(
-        train=read_manifest(run.folder.train),
+        train=_training_facts(run),
         convert=read_manifest(run.folder.convert),
         convert_folder=run.folder.convert,
         backends=backends,
