@@ -15,7 +15,6 @@ from train.config import DataConfig
 from train.dataset import load_dataset
 from train.errors import DataError
 
-
 IMAGES = 20  # per batch, instead of 10,000
 
 

@@ -30,6 +30,7 @@ def test_merged_block_equals_branches_in_float64(norm):
         torch.testing.assert_close(merged, expected, rtol=0, atol=bound)
 
 
+@torch.no_grad()
 def _largest_partial_sum(block: RepVGGBlock, x: torch.Tensor) -> float:
     """An upper bound of |partial sums| on both sides: every product and every offset taken by magnitude."""
     norms = [norm for norm in (block.norm3x3, block.norm1x1, block.norm_identity) if norm is not None]
