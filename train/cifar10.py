@@ -182,4 +182,4 @@ def _inexact_note(folder: Path) -> str:
     with path.open(newline="") as handle:
         batches = [int(row[0]) for row in list(csv.reader(handle))[1:]]
     test = sum(batch == BATCHES.index("test_batch") for batch in batches)
-    return f"{len(batches)} of 60000 images are inexact and kept ({len(batches) - test} train, {test} test)"
+    return f"{len(batches)} of {len(BATCHES) * BATCH_IMAGES} images are inexact and kept ({len(batches) - test} train, {test} test)"

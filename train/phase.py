@@ -51,6 +51,7 @@ def make_optimizer(network: RepVGG, config: PhaseConfig, *, codebook_factor: flo
         lr=config.learning_rate,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
+        fused=True,
     )
 
 

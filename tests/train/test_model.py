@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tests.train.small_networks import small_network
 from train.config import ModelConfig, NormConfig, QuantizeConfig, WeightQuantizerConfig
 from train.errors import ConfigError
-from train.model import SIZES, RepVGG, macs
+from train.model import SIZES, RepVGG, RepVGGBlock, macs
 from train.qat import start_qat
 
 NORMS = [
@@ -21,13 +21,23 @@ NORMS = [
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: f"{norm.kind}-{norm.bound}-{norm.mode}")
 def test_merged_block_equals_branches_in_float64(norm):
     network = small_network(norm=norm).double()
-    x = torch.rand(4, 3, 9, 9, dtype=torch.float64)
     for block in network.blocks:
-        weight, bias = block.merged_kernel()
+        x = torch.rand(4, block.conv3x3.in_channels, 9, 9, dtype=torch.float64)
+        merged = F.relu(block.convolve(x, *block.merged_kernel()))
         expected = block(x)
-        # float64 sums of a few hundred terms whose scales reach 1/sqrt(eps) = 316
-        torch.testing.assert_close(F.relu(block.convolve(x, weight, bias)), expected, rtol=0, atol=1e-10)
-        x = expected
+        # each side sums at most 73 products and three offsets; one rounding is 2^-53 of the largest partial sum
+        bound = 2 * 76 * 2.0**-53 * _largest_partial_sum(block, x)
+        torch.testing.assert_close(merged, expected, rtol=0, atol=bound)
+
+
+@torch.no_grad()
+def _largest_partial_sum(block: RepVGGBlock, x: torch.Tensor) -> float:
+    """An upper bound of |partial sums| on both sides: every product and every offset taken by magnitude."""
+    norms = [norm for norm in (block.norm3x3, block.norm1x1, block.norm_identity) if norm is not None]
+    scale = max(float(norm.merged()[0].abs().max()) for norm in norms)
+    offset = sum(float((norm.merged()[0] * norm.running_mean).abs().max() + norm.bias.abs().max()) for norm in norms)
+    taps = block.conv3x3.weight.abs().sum(dim=(1, 2, 3)).max() + block.conv1x1.weight.abs().sum(dim=(1, 2, 3)).max() + 1
+    return scale * float(taps) * float(x.max()) + offset
 
 
 @pytest.mark.parametrize(("size", "expected"), [("xs", 2_876_032), ("s", 7_631_808), ("m", 13_419_776)])

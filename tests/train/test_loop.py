@@ -1,0 +1,158 @@
+"""The training stage: what it leaves, that it repeats itself, and that an interruption changes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import train.loop
+from train.artefact import read_manifest, sha256_file
+from train.checkpoint import load_network
+from train.config import AugmentConfig, DataConfig, ModelConfig, PhaseConfig, TrainConfig, TrainingRecipe
+from train.dataset import Dataset
+from train.errors import ArtefactError, ConfigError, TrainingDiverged
+from train.loop import make_splits, train_model
+from train.phase import make_optimizer
+from train.split import split_validation
+
+EPOCHS = 3
+
+
+def recipe(**phase: float) -> TrainingRecipe:
+    settings = {"batch_size": 16, "learning_rate": 0.05, **phase}
+    return TrainingRecipe(
+        seed=3,
+        data=DataConfig(augment=AugmentConfig(shift_pixels=1, rotate_degrees=5, horizontal_flip=True, cutout_pixels=2)),
+        model=ModelConfig(widths=(4, 8), depths=(1, 2), strides=(1, 2)),
+        train=TrainConfig(
+            float_phase=PhaseConfig(epochs=EPOCHS, warmup_epochs=1, **settings),
+            qat_phase=PhaseConfig(epochs=EPOCHS, **settings),
+            threads=1,
+        ),
+    )
+
+
+@pytest.fixture(autouse=True)
+def small_dataset(monkeypatch):
+    """Three classes of 8×8 noise around different grey levels: 90 training and 30 test images."""
+    rng = np.random.default_rng(0)
+    labels = (np.arange(120) % 3).astype(np.uint8)
+    images = (rng.integers(0, 80, (120, 8, 8, 1)) + 80 * labels[:, None, None, None]).astype(np.uint8)
+    dataset = Dataset("noise", ("a", "b", "c"), images[:90], labels[:90], images[90:], labels[90:])
+    monkeypatch.setattr(train.loop, "load_dataset", lambda config, data_dir: dataset)
+    threads = torch.get_num_threads()
+    yield dataset
+    torch.set_num_threads(threads)
+
+
+def run(folder, *, resume: bool = False, key: str = "key", **phase: float):
+    return train_model(recipe(**phase), folder, key=key, recipe_sha256="", resume=resume, quiet=True)
+
+
+def interrupt_after(monkeypatch, saves: int) -> None:
+    """Raise KeyboardInterrupt once `saves` epochs were kept."""
+    original, count = train.loop.save_position, iter(range(saves))
+
+    def save(*arguments, **keywords):
+        original(*arguments, **keywords)
+        if next(count, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.loop, "save_position", save)
+
+
+def test_finished_folder_holds_both_checkpoints_logs_and_the_metrics(tmp_path, small_dataset):
+    manifest = run(tmp_path)
+    assert sorted(manifest.files) == [
+        "float.safetensors",
+        "log.jsonl",
+        "model.json",
+        "qat.safetensors",
+        "tensorboard/events.out.tfevents.train",
+    ]
+    assert manifest.metrics["accuracy"]["qat"]["images"] == 30
+    assert manifest.metrics["accuracy"]["float_train"]["top1"] > 60
+    assert manifest.metrics["dataset"] == {
+        "name": "noise",
+        "split_sizes": {"train": 90, "test": 30},
+        "sha256": small_dataset.sha256,
+    }
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [(line["phase"], line["epoch"]) for line in lines] == [
+        (phase, epoch) for phase in ("float", "qat") for epoch in (1, 2, 3)
+    ]
+
+
+def test_final_network_is_frozen_and_exports_what_it_computes(tmp_path):
+    run(tmp_path)
+    network = load_network(tmp_path, "qat")
+    for block in network.blocks:
+        assert block.weight_quantizer.frozen
+        exported = block.weight_quantizer.export()
+        used = block.weight_quantizer(block.merged_kernel()[0]).detach().numpy()
+        assert np.array_equal(exported.codebook[exported.indices].astype(np.float32) * exported.scale, used)
+
+
+@pytest.mark.parametrize("epochs_kept", [2, EPOCHS, EPOCHS + 1, 2 * EPOCHS], ids=lambda kept: f"after-{kept}-epochs")
+def test_interrupted_and_resumed_training_ends_with_the_same_bytes(tmp_path, monkeypatch, epochs_kept):
+    run(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, epochs_kept - 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts")
+    assert not (tmp_path / "parts" / "manifest.json").exists()
+    run(tmp_path / "parts", resume=True)
+    for name in ("float.safetensors", "qat.safetensors", "model.json"):
+        assert sha256_file(tmp_path / "parts" / name) == sha256_file(tmp_path / "whole" / name), name
+    assert len((tmp_path / "parts" / "log.jsonl").read_text().splitlines()) == 2 * EPOCHS
+
+
+def test_resume_with_another_recipe_is_an_error(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 0)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    with pytest.raises(ArtefactError, match="state of another recipe"):
+        run(tmp_path, resume=True, key="other")
+
+
+def test_resume_of_a_finished_training_changes_nothing(tmp_path):
+    first = run(tmp_path)
+    assert run(tmp_path, resume=True) == first == read_manifest(tmp_path, verify=True)
+
+
+def test_diverging_loss_is_an_error_with_a_remedy_and_leaves_no_manifest(tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"float phase, step .*learning_rate"):
+        run(tmp_path, learning_rate=1e30)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_unknown_device_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="--device nonsense"):
+        train_model(recipe(), tmp_path, key="", recipe_sha256="", device="nonsense")
+
+
+def test_weight_decay_reaches_kernels_only(tmp_path):
+    run(tmp_path)
+    network = load_network(tmp_path, "qat")
+    groups = make_optimizer(network, PhaseConfig(epochs=1), codebook_factor=0.1).param_groups
+    assert all(parameter.ndim > 1 for parameter in groups[0]["params"])
+    assert [group["weight_decay"] > 0 for group in groups] == [True, False, False]
+    assert len(groups[1]["params"]) == len(network.blocks) + 1
+
+
+def test_validation_split_is_stratified_seeded_and_disjoint():
+    labels = (np.arange(100) % 4).astype(np.uint8)
+    training, validation = split_validation(labels, share=0.2, seed=1)
+    assert np.bincount(labels[validation]).tolist() == [5, 5, 5, 5]
+    assert sorted([*training, *validation]) == list(range(100))
+    assert np.array_equal(validation, split_validation(labels, share=0.2, seed=1)[1])
+    assert not np.array_equal(validation, split_validation(labels, share=0.2, seed=2)[1])
+
+
+def test_splits_hold_the_images_of_the_training_split_only(small_dataset):
+    splits = make_splits(recipe(), small_dataset, "cpu")
+    assert len(splits.train_labels) + len(splits.validation_labels) == 90
