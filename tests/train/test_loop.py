@@ -35,17 +35,26 @@ def recipe(**phase: float) -> TrainingRecipe:
     )
 
 
-@pytest.fixture(autouse=True)
-def small_dataset(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def small_dataset():
     """Three classes of 8×8 noise around different grey levels: 90 training and 30 test images."""
     rng = np.random.default_rng(0)
     labels = (np.arange(120) % 3).astype(np.uint8)
     images = (rng.integers(0, 80, (120, 8, 8, 1)) + 80 * labels[:, None, None, None]).astype(np.uint8)
     dataset = Dataset("noise", ("a", "b", "c"), images[:90], labels[:90], images[90:], labels[90:])
-    monkeypatch.setattr(train.loop, "load_dataset", lambda config, data_dir: dataset)
     threads = torch.get_num_threads()
-    yield dataset
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.loop, "load_dataset", lambda config, data_dir: dataset)
+        yield dataset
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def whole(small_dataset, tmp_path_factory):
+    """The folder of one uninterrupted training."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder)
+    return folder
 
 
 def run(folder, *, resume: bool = False, key: str = "key", **phase: float):
@@ -64,8 +73,8 @@ def interrupt_after(monkeypatch, saves: int) -> None:
     monkeypatch.setattr(train.loop, "save_position", save)
 
 
-def test_finished_folder_holds_both_checkpoints_logs_and_the_metrics(tmp_path, small_dataset):
-    manifest = run(tmp_path)
+def test_finished_folder_holds_both_checkpoints_logs_and_the_metrics(whole, small_dataset):
+    manifest = read_manifest(whole, verify=True)
     assert sorted(manifest.files) == [
         "float.safetensors",
         "log.jsonl",
@@ -80,15 +89,14 @@ def test_finished_folder_holds_both_checkpoints_logs_and_the_metrics(tmp_path, s
         "split_sizes": {"train": 90, "test": 30},
         "sha256": small_dataset.sha256,
     }
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     assert [(line["phase"], line["epoch"]) for line in lines] == [
         (phase, epoch) for phase in ("float", "qat") for epoch in (1, 2, 3)
     ]
 
 
-def test_final_network_is_frozen_and_exports_what_it_computes(tmp_path):
-    run(tmp_path)
-    network = load_network(tmp_path, "qat")
+def test_final_network_is_frozen_and_exports_what_it_computes(whole):
+    network = load_network(whole, "qat")
     for block in network.blocks:
         assert block.weight_quantizer.frozen
         exported = block.weight_quantizer.export()
@@ -97,17 +105,16 @@ def test_final_network_is_frozen_and_exports_what_it_computes(tmp_path):
 
 
 @pytest.mark.parametrize("epochs_kept", [2, EPOCHS, EPOCHS + 1, 2 * EPOCHS], ids=lambda kept: f"after-{kept}-epochs")
-def test_interrupted_and_resumed_training_ends_with_the_same_bytes(tmp_path, monkeypatch, epochs_kept):
-    run(tmp_path / "whole")
+def test_interrupted_and_resumed_training_ends_with_the_same_bytes(whole, tmp_path, monkeypatch, epochs_kept):
     with monkeypatch.context() as patch:
         interrupt_after(patch, epochs_kept - 1)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "parts")
-    assert not (tmp_path / "parts" / "manifest.json").exists()
-    run(tmp_path / "parts", resume=True)
+            run(tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+    run(tmp_path, resume=True)
     for name in ("float.safetensors", "qat.safetensors", "model.json"):
-        assert sha256_file(tmp_path / "parts" / name) == sha256_file(tmp_path / "whole" / name), name
-    assert len((tmp_path / "parts" / "log.jsonl").read_text().splitlines()) == 2 * EPOCHS
+        assert sha256_file(tmp_path / name) == sha256_file(whole / name), name
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2 * EPOCHS
 
 
 def test_resume_with_another_recipe_is_an_error(tmp_path, monkeypatch):
@@ -119,9 +126,9 @@ def test_resume_with_another_recipe_is_an_error(tmp_path, monkeypatch):
         run(tmp_path, resume=True, key="other")
 
 
-def test_resume_of_a_finished_training_changes_nothing(tmp_path):
-    first = run(tmp_path)
-    assert run(tmp_path, resume=True) == first == read_manifest(tmp_path, verify=True)
+def test_resume_of_a_finished_training_changes_nothing(whole):
+    first = read_manifest(whole)
+    assert run(whole, resume=True) == first == read_manifest(whole, verify=True)
 
 
 def test_diverging_loss_is_an_error_with_a_remedy_and_leaves_no_manifest(tmp_path):
@@ -135,9 +142,8 @@ def test_unknown_device_is_an_error(tmp_path):
         train_model(recipe(), tmp_path, key="", recipe_sha256="", device="nonsense")
 
 
-def test_weight_decay_reaches_kernels_only(tmp_path):
-    run(tmp_path)
-    network = load_network(tmp_path, "qat")
+def test_weight_decay_reaches_kernels_only(whole):
+    network = load_network(whole, "qat")
     groups = make_optimizer(network, PhaseConfig(epochs=1), codebook_factor=0.1).param_groups
     assert all(parameter.ndim > 1 for parameter in groups[0]["params"])
     assert [group["weight_decay"] > 0 for group in groups] == [True, False, False]
