@@ -18,7 +18,7 @@ run: setup  ## Set up, then run the quickstart: data to proven firmware with a r
 	$(BIN)/repedge run recipes/quickstart.yaml --out $(RUN_OUT) --resume
 
 test: setup  ## Set up, then run all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .

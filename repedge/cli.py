@@ -121,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # TensorFlow and TVM print banners at import unless told otherwise
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    # idle threads of torch sleep instead of spinning, which costs others on a busy machine dearly
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         return _commands()[options.verb](options)
     except PipelineError as error:

@@ -26,12 +26,10 @@ def _run_of(options: argparse.Namespace) -> Any:
     # imported after the recipe was checked: a typo is answered at once, without loading torch and TVM
     from repedge.pipeline import Run
     from repedge.progress import Progress
-    from repedge.stages import claim_run_folder
-    from train.artefact import write_text
+    from repedge.stages import check_run_folder
 
     out = options.out or Path("runs") / recipe.name
-    folder = claim_run_folder(out, recipe.name, force=options.force)
-    write_text(out / "recipe.yaml", recipe.to_yaml())
+    folder = check_run_folder(out, recipe.name, force=options.force)
     return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, Progress(options.quiet))
 
 

@@ -19,7 +19,7 @@ from deploy.targets import load_target
 from repedge.doctor import tool_versions
 from repedge.progress import Progress
 from repedge.recipe import Recipe
-from repedge.stages import ROOT, RunFolder, finished, run_stage, source_hash, stage_key
+from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest
 from train.checkpoint import MODEL_FILE
 from train.dataset import load_dataset
@@ -40,12 +40,17 @@ class Run:
     force: bool
     progress: Progress
 
+    def claim(self) -> None:
+        """Take the folder; called once the inputs of the first stage were found good."""
+        claim_run_folder(self.folder, self.recipe.name, self.recipe.to_yaml())
+
 
 def train_stage(run: Run) -> Manifest:
     """Train, unless a finished training of the same recipe, data and source is there."""
     from train.loop import train_model
 
     dataset = load_dataset(run.recipe.data, run.data_dir)
+    run.claim()
     training = run.recipe.training()
     key = stage_key(
         stage="train",
@@ -94,6 +99,7 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     source = checkpoint or run.folder.train
     checkpoints = checkpoint_hashes(source, foreign=checkpoint is not None)
     dataset = load_dataset(run.recipe.data, run.data_dir)
+    run.claim()
     key = stage_key(
         stage="convert",
         checkpoints=checkpoints,
@@ -143,7 +149,9 @@ def _training_facts(run: Run) -> Manifest:
     dataset = load_dataset(run.recipe.data, run.data_dir)
     facts = {"name": dataset.name, "split_sizes": dataset.split_sizes, "sha256": dataset.sha256}
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Manifest(stage="train", key="checkpoint from elsewhere", created_utc=created, metrics={"accuracy": {}, "dataset": facts})
+    return Manifest(
+        stage="train", key="checkpoint from elsewhere", created_utc=created, metrics={"accuracy": {}, "dataset": facts}
+    )
 
 
 def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
@@ -152,6 +160,7 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
     for name in names:
         load_target(name)  # a misspelt target must not surface after minutes of work
     manifest = read_manifest(run.folder.convert, verify=True)
+    run.claim()
     converted = load_converted(run.folder.convert)
     for name in (HOST, *names):
         _deploy_one(run, name, converted, manifest)

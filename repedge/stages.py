@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import repedge
-from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_json, verify_files
+from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_json, verify_files, write_text
 from train.errors import ArtefactError, ConfigError
 
 ROOT = Path(repedge.__file__).parent.parent
+RECIPE_FILE = "recipe.yaml"
 SOURCES = ("*.py", "*.c", "*.h", "*.S", "*.in", "CMakeLists.txt", "*.json", "*.npz")
 
 
@@ -58,22 +59,26 @@ def stage_key(**parts: object) -> str:
     return sha256_json(parts)
 
 
-def claim_run_folder(path: Path, name: str, *, force: bool) -> RunFolder:
-    """The run's folder, made if need be; a folder that holds another recipe's run or other files is refused."""
-    marker = path / "recipe.yaml"
+def check_run_folder(path: Path, name: str, *, force: bool) -> RunFolder:
+    """The run's folder, nothing written yet; one that holds another recipe's run or other files is refused."""
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out {path}: a file of that name exists; give a folder")
-    if path.is_dir() and any(path.iterdir()):
-        owner = _recipe_name(marker)
-        if owner != name and not force:
+    if path.is_dir() and any(path.iterdir()) and not force:
+        owner = _recipe_name(path / RECIPE_FILE)
+        if owner != name:
             held = f"the run of recipe {owner}" if owner else "files that are not a run of repedge"
             raise ConfigError(
                 f"--out {path}: holds {held}, asked for is {name}; give another folder, or --force to replace it"
             )
-        if owner and owner != name:
-            _clear_run(path)
-    path.mkdir(parents=True, exist_ok=True)
     return RunFolder(path)
+
+
+def claim_run_folder(folder: RunFolder, name: str, recipe_yaml: str) -> None:
+    """Make the folder this recipe's: what another recipe's run left there goes, `recipe.yaml` is written."""
+    owner = _recipe_name(folder.path / RECIPE_FILE)
+    if owner is not None and owner != name:
+        _clear_run(folder.path)
+    write_text(folder.path / RECIPE_FILE, recipe_yaml)
 
 
 def _recipe_name(marker: Path) -> str | None:
@@ -86,9 +91,9 @@ def _recipe_name(marker: Path) -> str | None:
 
 def _clear_run(path: Path) -> None:
     """Remove what a run of repedge wrote, and nothing else."""
-    for name in ("train", "convert", "deploy", "logs"):
+    for name in ("train", ".train.partial", "convert", "deploy"):
         shutil.rmtree(path / name, ignore_errors=True)
-    for name in ("recipe.yaml", "report.json", "report.html", "report.md"):
+    for name in (RECIPE_FILE, "report.json", "report.html", "report.md"):
         (path / name).unlink(missing_ok=True)
 
 

@@ -62,7 +62,7 @@ def load_position(folder: Path, key: str) -> tuple[Position, dict[str, Tensor]] 
     if position.key != key:
         raise ArtefactError(
             f"{path}: state of another recipe (key {position.key[:12]}, this one {key[:12]}); "
-            "resume with the recipe it was started with, or train again without --resume"
+            "resume with the recipe and version it was started with, or start again with --force instead of --resume"
         )
     return position, state
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from repedge.stages import claim_run_folder, run_stage
+from repedge.stages import check_run_folder, claim_run_folder, run_stage
 from train.artefact import write_manifest, write_text
 from train.errors import ConfigError
 
@@ -54,18 +54,20 @@ def test_a_failed_stage_keeps_the_old_result_and_its_logs_only(tmp_path):
 
 
 def test_a_folder_of_another_recipe_is_refused_without_force(tmp_path):
-    folder = claim_run_folder(tmp_path / "run", "first", force=False)
-    write_text(folder.path / "recipe.yaml", "name: first\n")
-    assert claim_run_folder(tmp_path / "run", "first", force=False) == folder
+    folder = check_run_folder(tmp_path / "run", "first", force=False)
+    assert not folder.path.exists()
+    claim_run_folder(folder, "first", "name: first\n")
+    write_text(folder.path / "report.json", "{}")
+    assert check_run_folder(tmp_path / "run", "first", force=False) == folder
     with pytest.raises(ConfigError, match="holds the run of recipe first, asked for is second"):
-        claim_run_folder(tmp_path / "run", "second", force=False)
-    claim_run_folder(tmp_path / "run", "second", force=True)
-    assert not (folder.path / "recipe.yaml").exists()
+        check_run_folder(tmp_path / "run", "second", force=False)
+    claim_run_folder(check_run_folder(tmp_path / "run", "second", force=True), "second", "name: second\n")
+    assert not (folder.path / "report.json").exists()
 
 
 def test_a_folder_of_foreign_files_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(ConfigError, match="files that are not a run"):
-        claim_run_folder(tmp_path, "any", force=False)
-    claim_run_folder(tmp_path, "any", force=True)
+        check_run_folder(tmp_path, "any", force=False)
+    claim_run_folder(check_run_folder(tmp_path, "any", force=True), "any", "name: any\n")
     assert (tmp_path / "thesis.tex").read_text() == "precious"
