@@ -1,7 +1,7 @@
 """The conversion of one checkpoint: merge, lower, write every format, read each back and compare it.
 
 The folder gets `merged.safetensors`, `integer_model.safetensors`, `vectors.npz`, `model_float.onnx`,
-`model_float.tflite`, `model_int8.tflite`, the TVM module and the C tables in `c_model/`.
+`model_float.tflite`, `model_integer.onnx`, `model_qdq.onnx`, `model_int8.tflite`, the TVM module and the C tables in `c/`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from convert.integer_model_file import load_integer_model, save_integer_model
 from convert.merge import merge_network
 from convert.onnx_float import FILE_NAME as ONNX_FILE
 from convert.onnx_float import verify_float_onnx, write_float_onnx
+from convert.onnx_integer import FILE_NAME as INTEGER_ONNX_FILE
+from convert.onnx_integer import write_integer_onnx
+from convert.onnx_qdq import FILE_NAME as QDQ_FILE
+from convert.onnx_qdq import write_qdq_onnx
 from convert.tflite_exact import FILE_NAME as INT8_FILE
 from convert.tflite_exact import verify_tflite, write_tflite
 from convert.tflite_float import FILE_NAME as FLOAT_FILE
@@ -138,7 +142,10 @@ def _write_float(merged: FloatNetwork, images: NDArray[np.uint8], folder: Path, 
 
 
 def _write_exact(model: IntegerModel, folder: Path, step: Step) -> None:
-    """int8 TFLite, TVM module and C tables, each read back and compared with the model."""
+    """ONNX, int8 TFLite, TVM module and C tables, each read back and compared with the model."""
+    with step("integer and QDQ ONNX"):
+        write_integer_onnx(model, folder / INTEGER_ONNX_FILE)
+        write_qdq_onnx(model, folder / QDQ_FILE)
     with step("exact int8 TFLite"):
         write_tflite(model, folder / INT8_FILE)
         verify_tflite(model, folder / INT8_FILE)

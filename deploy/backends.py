@@ -8,6 +8,7 @@ from deploy.cortex_a import deploy_cortex_a
 from deploy.cortex_m import deploy_cortex_m
 from deploy.ethos_u import deploy_ethos_u
 from deploy.host_c import run_host_c
+from deploy.onnx_runtimes import run_onnx
 from deploy.result import BackendResult, ConvertedModel
 from deploy.targets import CortexATarget, CortexMTarget, Target
 from deploy.tflite_runtimes import run_tflite
@@ -17,10 +18,11 @@ HOST = "host"
 
 
 def run_host(converted: ConvertedModel, folder: Path) -> list[BackendResult]:
-    """Host C, TFLite's runtimes and TVM on this machine, over the whole test split."""
+    """Host C, TFLite's runtimes, onnxruntime and TVM on this machine, over the whole test split."""
     return [
         run_host_c(converted, folder / "c"),
         *run_tflite(converted),
+        *run_onnx(converted),
         run_tvm_host(converted, folder / "tvm"),
     ]
 

@@ -20,6 +20,9 @@ STAGES = {
     "host_c": "C on the host",
     "tflite_ref": "TFLite reference kernels",
     "tvm_host": "TVM on the host",
+    "onnx_integer": "integer ONNX graph, onnxruntime",
+    "onnxruntime_qdq": "QDQ ONNX graph, onnxruntime",
+    "onnxruntime_qdq_unoptimized": "QDQ ONNX graph, onnxruntime without optimisation",
     "tflite_runtime_default": "tflite-runtime, default kernels",
     "litert_default": "LiteRT, default kernels",
 }

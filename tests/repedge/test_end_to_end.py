@@ -22,7 +22,7 @@ budget:
   accuracy: {top1_min: 30}
   targets: {cortex-m4: {flash_bytes: 65536, ram_bytes: 32768}}
 """
-EXACT = {"host_c", "tflite_ref", "tvm_host", "tvm_cortex-a53", "firmware_cortex-m4"}
+EXACT = {"host_c", "tflite_ref", "onnx_integer", "tvm_host", "tvm_cortex-a53", "firmware_cortex-m4"}
 NEEDED = ("qemu-system-arm", "qemu-aarch64", "arm-none-eabi-gcc", "aarch64-linux-gnu-gcc", "cmake")
 
 
