@@ -1,7 +1,8 @@
 """The conversion of one checkpoint: merge, lower, write every format, read each back and compare it.
 
 The folder gets `merged.safetensors`, `integer_model.safetensors`, `vectors.npz`, `model_float.onnx`,
-`model_float.tflite`, `model_integer.onnx`, `model_qdq.onnx`, `model_int8.tflite`, the TVM module and the C tables in `c/`.
+`model_float.tflite`, `model_integer.onnx`, `model_qdq.onnx`, `model_int8.tflite`,
+`model_int4.tflite` (where a codebook lies on the int4 grid), the TVM module and the C tables in `c/`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from convert.tflite_exact import FILE_NAME as INT8_FILE
 from convert.tflite_exact import verify_tflite, write_tflite
 from convert.tflite_float import FILE_NAME as FLOAT_FILE
 from convert.tflite_float import verify_float_tflite, write_float_tflite
+from convert.tflite_int4 import FILE_NAME as INT4_FILE
+from convert.tflite_int4 import write_int4_tflite
 from convert.tvm_module import write_tvm_module
 from convert.vectors import FILE_NAME as VECTORS_FILE
 from convert.vectors import Vectors, save_vectors
@@ -149,6 +152,7 @@ def _write_exact(model: IntegerModel, folder: Path, step: Step) -> None:
     with step("exact int8 TFLite"):
         write_tflite(model, folder / INT8_FILE)
         verify_tflite(model, folder / INT8_FILE)
+        write_int4_tflite(model, folder / INT4_FILE)
     with step("TVM module"):
         write_tvm_module(model, folder)
     with step("C tables"):

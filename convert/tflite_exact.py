@@ -4,18 +4,20 @@
 
 A stride-2 layer is PAD by one pixel on each side and a VALID convolution: TFLite's own SAME padding puts both pixels
 at the end for even sizes. ReLU is fused as RELU at 8 activation bits and as RELU6 below, where the lowering has set
-the scale so that 6.0 is the top level. Constants start at multiples of 16 bytes in the file.
+the scale so that 6.0 is the top level. Constants start at multiples of 16 bytes in the file. Convolutions may store
+their weights as int4 where the codebook allows it (`convert.tflite_int4`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from convert.integer_model import IntegerModel, Quantization, QuantizedConv, QuantizedFullyConnected
+from convert.integer_model import IntegerModel, LayerShape, Quantization, QuantizedConv, QuantizedFullyConnected
 from convert.tflite_facts import bias_scales, compare_facts, network_facts
 from convert.tflite_read import fused_clamp, read_tflite
 from train.artefact import write_bytes
@@ -38,6 +40,7 @@ OPERATOR_VERSIONS = {
     Operator.RESHAPE: 1,
     Operator.FULLY_CONNECTED: 4,
 }
+INT4_CONVOLUTION_VERSION = 7
 
 
 def write_tflite(model: IntegerModel, path: Path) -> None:
@@ -51,15 +54,15 @@ def verify_tflite(model: IntegerModel, path: Path) -> None:
     compare_facts(network_facts(model), read_tflite(path), str(path))
 
 
-def build_tflite(model: IntegerModel) -> bytes:
-    """The file's bytes."""
+def build_tflite(model: IntegerModel, *, int4_layers: Collection[str] = ()) -> bytes:
+    """The file's bytes; convolutions named in `int4_layers` store int4 weights."""
     graph = _Graph(f"RepEdge convert.tflite_exact; facts sha256 {network_facts(model).digest()}")
     height, width, channels = model.input_hwc
     value = graph.add_tensor("image", (1, height, width, channels), model.input)
     graph.subgraph.inputs = [value]
     shapes = {shape.name: shape for shape in model.shapes()}
     for conv in model.convs:
-        value = _add_convolution(graph, conv, value, shapes[conv.name].input_hwc, shapes[conv.name].output_hwc)
+        value = _add_convolution(graph, conv, value, shapes[conv.name], int4=conv.name in int4_layers)
     value = _add_pool(graph, model.classifier.input, value, shapes["pool"].input_hwc)
     graph.subgraph.outputs = [_add_classifier(graph, model.classifier, value)]
     return graph.to_bytes()
@@ -99,19 +102,21 @@ class _Graph:
         self.subgraph.name = "main"
         self.subgraph.tensors, self.subgraph.operators = [], []
         self.model.subgraphs = [self.subgraph]
-        self._codes: dict[int, int] = {}
+        self._codes: dict[tuple[int, int], int] = {}  # (operator, version) -> its place in the table
 
     def add_tensor(self, name: str, shape: tuple[int, ...], quantization: Quantization) -> int:
         """An int8 activation."""
         scale = np.array([quantization.scale], np.float32)
         return self._add(name, shape, schema.TensorType.INT8, 0, _parameters(scale, quantization.zero_point))
 
-    def add_constant(self, name: str, value: np.ndarray, scale: np.ndarray | None = None) -> int:
-        """An int8 or int32 constant; `scale` (1,) or (O,) along axis 0, zero point 0."""
+    def add_constant(self, name: str, value: np.ndarray, scale: np.ndarray | None = None, *, int4: bool = False) -> int:
+        """An int8 or int32 constant; `scale` (1,) or (O,) along axis 0, zero point 0. `int4` stores two int8 a byte."""
         buffer = _AlignedBuffer()
-        buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+        stored = pack_int4(value) if int4 else value
+        buffer.data = np.frombuffer(np.ascontiguousarray(stored).tobytes(), np.uint8)
         self.model.buffers.append(buffer)
         kind = {np.dtype(np.int8): schema.TensorType.INT8, np.dtype(np.int32): schema.TensorType.INT32}[value.dtype]
+        kind = schema.TensorType.INT4 if int4 else kind
         parameters = None if scale is None else _parameters(scale, 0)
         return self._add(name, value.shape, kind, len(self.model.buffers) - 1, parameters)
 
@@ -122,23 +127,25 @@ class _Graph:
         self.subgraph.tensors.append(tensor)
         return len(self.subgraph.tensors) - 1
 
-    def add_operator(self, code: int, inputs: list[int], output: int, options: tuple[int, object]) -> int:
+    def add_operator(
+        self, code: int, inputs: list[int], output: int, options: tuple[int, object], *, version: int | None = None
+    ) -> int:
         """One operator with one output, whose number comes back; `options` is (kind, table)."""
         operator = schema.OperatorT()
-        operator.opcodeIndex = self._code_index(code)
+        operator.opcodeIndex = self._code_index(code, version or OPERATOR_VERSIONS[code])
         operator.inputs, operator.outputs = inputs, [output]
         operator.builtinOptionsType, operator.builtinOptions = options
         self.subgraph.operators.append(operator)
         return output
 
-    def _code_index(self, code: int) -> int:
-        if code not in self._codes:
+    def _code_index(self, code: int, version: int) -> int:
+        if (code, version) not in self._codes:
             entry = schema.OperatorCodeT()
             entry.builtinCode = entry.deprecatedBuiltinCode = code  # all of ours are below 127
-            entry.version = OPERATOR_VERSIONS[code]
+            entry.version = version
             self.model.operatorCodes.append(entry)
-            self._codes[code] = len(self.model.operatorCodes) - 1
-        return self._codes[code]
+            self._codes[code, version] = len(self.model.operatorCodes) - 1
+        return self._codes[code, version]
 
     def to_bytes(self) -> bytes:
         """The finished flatbuffer."""
@@ -155,21 +162,29 @@ def _parameters(scale: np.ndarray, zero_point: int) -> schema.QuantizationParame
     return parameters
 
 
-def _add_parameters(graph: _Graph, layer: QuantizedConv | QuantizedFullyConnected) -> list[int]:
+def pack_int4(values: np.ndarray) -> np.ndarray:
+    """uint8, two values of -8 … 7 a byte in memory order, the first in the low half; an odd count ends with a zero.
+
+    >>> pack_int4(np.array([1, -1, 7], np.int8)).tolist()
+    [241, 7]
+    """
+    halves = np.append(values.reshape(-1), np.zeros(values.size % 2, values.dtype)).astype(np.uint8) & 0x0F
+    return halves[::2] | halves[1::2] << 4
+
+
+def _add_parameters(graph: _Graph, layer: QuantizedConv | QuantizedFullyConnected, *, int4: bool = False) -> list[int]:
     """Weight and bias tensors."""
     weight = layer.weight_ohwi if isinstance(layer, QuantizedConv) else layer.weight_oi
     bias_scale = bias_scales(layer.input.scale, layer.weight_scale)
     return [
-        graph.add_constant(f"{layer.name}/weight", weight, layer.weight_scale),
+        graph.add_constant(f"{layer.name}/weight", weight, layer.weight_scale, int4=int4),
         graph.add_constant(f"{layer.name}/bias", layer.bias, bias_scale),
     ]
 
 
-def _add_convolution(
-    graph: _Graph, conv: QuantizedConv, value: int, input_hwc: tuple[int, int, int], output_hwc: tuple[int, int, int]
-) -> int:
+def _add_convolution(graph: _Graph, conv: QuantizedConv, value: int, shape: LayerShape, *, int4: bool) -> int:
     if conv.stride == 2:
-        height, width, channels = input_hwc
+        height, width, channels = shape.input_hwc
         padded = graph.add_tensor(f"{conv.name}/pad", (1, height + 2, width + 2, channels), conv.input)
         padding = graph.add_constant(f"{conv.name}/padding", PADDING)
         value = graph.add_operator(Operator.PAD, [value, padding], padded, (Options.PadOptions, schema.PadOptionsT()))
@@ -178,9 +193,10 @@ def _add_convolution(
     options.strideH = options.strideW = conv.stride
     options.dilationHFactor = options.dilationWFactor = 1
     options.fusedActivationFunction = fused_activation(conv)
-    output = graph.add_tensor(conv.name, (1, *output_hwc), conv.output)
-    inputs = [value, *_add_parameters(graph, conv)]
-    return graph.add_operator(Operator.CONV_2D, inputs, output, (Options.Conv2DOptions, options))
+    output = graph.add_tensor(conv.name, (1, *shape.output_hwc), conv.output)
+    inputs = [value, *_add_parameters(graph, conv, int4=int4)]
+    version = INT4_CONVOLUTION_VERSION if int4 else None
+    return graph.add_operator(Operator.CONV_2D, inputs, output, (Options.Conv2DOptions, options), version=version)
 
 
 def _add_pool(graph: _Graph, quantization: Quantization, value: int, input_hwc: tuple[int, int, int]) -> int:

@@ -1,4 +1,4 @@
-"""Read an int8 TFLite file of our form back into facts; anything else in it is an `ArtefactError`."""
+"""Read an int8 or int4 TFLite file of our form back into facts; anything else in it is an `ArtefactError`."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class _Reader:
             output,
             clamp_min,
             clamp_max,
-            self._data(weight, schema.TensorType.INT8, np.int8),
+            self._weight(weight),
             self._scales(weight),
             self._data(bias, schema.TensorType.INT32, np.int32),
             self._scales(bias),
@@ -134,6 +134,15 @@ class _Reader:
             _reject(f"tensor {tensor.name!r} of type {tensor.type}")
         raw = self.model.buffers[tensor.buffer].data
         return np.frombuffer(raw.tobytes(), dtype).reshape([int(size) for size in tensor.shape])
+
+    def _weight(self, tensor: schema.TensorT) -> np.ndarray:
+        """int8 weights as stored, or int4 ones widened: two a byte, the first in the low half."""
+        if tensor.type != schema.TensorType.INT4:
+            return self._data(tensor, schema.TensorType.INT8, np.int8)
+        raw = np.frombuffer(self.model.buffers[tensor.buffer].data.tobytes(), np.uint8)
+        shape = [int(size) for size in tensor.shape]
+        halves = np.stack([raw & 0x0F, raw >> 4], axis=-1).reshape(-1)[: np.prod(shape)]
+        return ((halves.astype(np.int8) ^ 8) - 8).reshape(shape)
 
     @staticmethod
     def _scales(tensor: schema.TensorT) -> np.ndarray:

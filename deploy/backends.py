@@ -11,6 +11,7 @@ from deploy.host_c import run_host_c
 from deploy.onnx_runtimes import run_onnx
 from deploy.result import BackendResult, ConvertedModel
 from deploy.targets import CortexATarget, CortexMTarget, Target
+from deploy.tflite_int4 import run_tflite_int4
 from deploy.tflite_runtimes import run_tflite
 from deploy.tvm_host import run_tvm_host
 
@@ -22,6 +23,7 @@ def run_host(converted: ConvertedModel, folder: Path) -> list[BackendResult]:
     return [
         run_host_c(converted, folder / "c"),
         *run_tflite(converted),
+        run_tflite_int4(converted),
         *run_onnx(converted),
         run_tvm_host(converted, folder / "tvm"),
     ]

@@ -98,7 +98,7 @@ def build_report(
         "dataset": _metric(train, "dataset"),
         "accuracy": _accuracy(train, convert, backends),
         "exactness": {r.backend: r.exactness.to_json() for r in backends if r.exactness and r.role == "exact"},
-        "runtimes": {r.backend: r.exactness.to_json() for r in backends if r.exactness and r.role == "runtime"},
+        "runtimes": _runtimes(backends),
         "model": _model(model),
         "targets": targets,
         "layers": layer_rows(model, merged),
@@ -130,6 +130,16 @@ def _accuracy(train: Manifest, convert: Manifest, backends: Iterable[BackendResu
     for name, entry in entries.items():
         low, high = wilson_interval(entry["top1"], entry["images"])
         rows[name] = {"top1": entry["top1"], "images": entry["images"], "wilson_low": low, "wilson_high": high}
+    return rows
+
+
+def _runtimes(backends: Iterable[BackendResult]) -> dict[str, Any]:
+    """Foreign runtimes: difference from the reference, and the bytes of the file where a back end says so."""
+    rows = {}
+    for result in backends:
+        if result.exactness and result.role == "runtime":
+            size = {} if result.file_bytes is None else {"file_bytes": result.file_bytes}
+            rows[result.backend] = result.exactness.to_json() | size
     return rows
 
 

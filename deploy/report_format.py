@@ -24,6 +24,7 @@ STAGES = {
     "onnxruntime_qdq": "QDQ ONNX graph, onnxruntime",
     "onnxruntime_qdq_unoptimized": "QDQ ONNX graph, onnxruntime without optimisation",
     "tflite_runtime_default": "tflite-runtime, default kernels",
+    "tflite_int4": "int4 weights, tflite-runtime, default kernels",
     "litert_default": "LiteRT, default kernels",
 }
 

@@ -38,6 +38,7 @@ class BackendResult:
     """One back end's facts. `target` is the entry of report.json's `targets` (None for host back ends).
 
     `role` says where `exactness` goes: a proof against the reference, or a foreign runtime that rounds otherwise.
+    `file_bytes` is the size of the file that ran, where the report compares it.
     """
 
     backend: str
@@ -46,6 +47,7 @@ class BackendResult:
     target: dict[str, Any] | None = None
     role: str = "exact"  # or "runtime"
     notices: tuple[str, ...] = ()
+    file_bytes: int | None = None
 
 
 def proven(
@@ -56,12 +58,12 @@ def proven(
     target: dict[str, Any] | None = None,
     role: str = "exact",
     notices: tuple[str, ...] = (),
+    file_bytes: int | None = None,
 ) -> BackendResult:
     """The result of a back end that ran the first `len(logits)` test vectors."""
     given = vectors.first(len(logits))
-    return BackendResult(
-        backend, compare_logits(given.logits, logits), accuracy_entry(logits, given.labels), target, role, notices
-    )
+    exactness = compare_logits(given.logits, logits)
+    return BackendResult(backend, exactness, accuracy_entry(logits, given.labels), target, role, notices, file_bytes)
 
 
 RESULTS_FILE = "results.json"

@@ -92,6 +92,15 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     _add_output(compare)
     inspect = verbs.add_parser("inspect", help="explain any file or folder that repedge wrote")
     inspect.add_argument("file", type=Path)
+    inspect.add_argument(
+        "--verify", action="store_true", help="compare it with the run's integer model; exit 1 naming a damaged layer"
+    )
+    inspect.add_argument(
+        "--model",
+        type=Path,
+        metavar="PATH",
+        help="with --verify: the integer model, or the run or convert folder of it",
+    )
     _add_output(inspect)
     doctor = verbs.add_parser("doctor", help="which tools are there, and which package brings a missing one")
     _add_output(doctor)

@@ -16,7 +16,7 @@ from rich.tree import Tree
 from deploy.budget import check_figures_exist
 from deploy.targets import load_target, target_names
 from repedge.recipe import load_recipe
-from train.errors import Mismatch
+from train.errors import ConfigError, Mismatch
 
 
 def _run_of(options: argparse.Namespace) -> Any:
@@ -162,10 +162,8 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    """Explain an artefact."""
-    from repedge.inspect_file import inspect_path
-
-    facts = inspect_path(options.file)
+    """Explain an artefact, or with `--verify` prove that it still holds the integer model."""
+    facts = _verified(options) if options.verify else _explained(options)
     if options.json:
         print(json.dumps(facts, indent=2, default=str))
         return 0
@@ -173,6 +171,20 @@ def inspect(options: argparse.Namespace) -> int:
     _grow(tree, {key: value for key, value in facts.items() if key not in ("kind", "file")})
     Console(highlight=False).print(tree)
     return 0
+
+
+def _explained(options: argparse.Namespace) -> dict[str, Any]:
+    from repedge.inspect_file import inspect_path
+
+    if options.model is not None:
+        raise ConfigError(f"--model {options.model}: only --verify compares with a model; add --verify")
+    return inspect_path(options.file)
+
+
+def _verified(options: argparse.Namespace) -> dict[str, Any]:
+    from repedge.verify import verify_path
+
+    return verify_path(options.file, options.model)
 
 
 def _grow(tree: Tree, facts: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from convert.integer_model import (
@@ -108,3 +110,15 @@ def _random_classifier(rng, quantization, channels, classes, pooled) -> Quantize
     return QuantizedFullyConnected(
         "classifier", quantization, output, 8, codebook, indices, np.array([0.01], np.float32), bias
     )
+
+
+def model_on_int4_grid(seed: int, *, layers: tuple[str, ...]) -> IntegerModel:
+    """A random model in which the named convolutions' codebooks lie on the int4 grid, -8 to 7."""
+    model = random_model(seed)
+    convs = []
+    for conv in model.convs:
+        if conv.name in layers:
+            codebook = np.clip(conv.codebook // 16, -8, 7).astype(np.int8)
+            conv = dataclasses.replace(conv, codebook=codebook, weight_scale=conv.weight_scale * np.float32(16))
+        convs.append(conv)
+    return dataclasses.replace(model, convs=tuple(convs))

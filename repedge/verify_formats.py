@@ -1,0 +1,231 @@
+"""The formats that hold the integer model: how each is compared with it, and which layers a damaged file still has."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from convert.c_layers import TABLE_TYPES, layer_symbol, layer_tables
+from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
+from train.errors import ArtefactError, Mismatch, ToolFailed
+
+Layer = QuantizedConv | QuantizedFullyConnected
+
+
+@dataclass(frozen=True)
+class Format:
+    """`patterns` are globs of file names; `is_whole` says whether a layer's weights lie undamaged in a file's bytes."""
+
+    title: str
+    patterns: tuple[str, ...]
+    compared: str
+    compare: Callable[[Path, IntegerModel], None]
+    is_whole: Callable[[bytes, Layer], bool]
+
+
+def _weight(layer: Layer) -> np.ndarray:
+    return layer.weight_ohwi if isinstance(layer, QuantizedConv) else layer.weight_oi
+
+
+# TFLite
+
+
+def _compare_tflite(path: Path, model: IntegerModel) -> None:
+    from convert.tflite_exact import verify_tflite
+
+    verify_tflite(model, path)
+
+
+def _whole_in_tflite(content: bytes, layer: Layer) -> bool:
+    from convert.tflite_exact import pack_int4
+
+    weight = _weight(layer)
+    stored = weight.tobytes() in content or pack_int4(weight).tobytes() in content
+    return stored and layer.bias.tobytes() in content and f"{layer.name}/weight".encode() in content
+
+
+# Vela's TFLite: weights are encoded, so only decoding tells
+
+
+def _compare_vela(path: Path, model: IntegerModel) -> None:
+    from deploy.targets import EthosUTarget, load_target
+    from deploy.vela_decode import check_streams
+    from deploy.vela_run import read_report
+    from deploy.vela_stream import read_vela_output
+
+    target = load_target(path.resolve().parent.name)
+    if not isinstance(target, EthosUTarget):
+        raise ArtefactError(
+            f"{path}: lies in the folder of {target.name}, which is no Ethos-U; keep it where Vela wrote it"
+        )
+    stem = path.name.removesuffix("_vela.tflite")
+    summary = path.with_name(f"{stem}_summary_{target.system_config}.csv")
+    report = read_report(path, summary, path.with_name(f"{stem}_debug.xml"), target)
+    try:
+        check_streams(model, read_vela_output(path), report.layer_of_command, target.accelerator)
+    except ToolFailed as error:
+        raise Mismatch(
+            f"{path}: a weight stream can no longer be decoded; run the deploy stage again\n{error}"
+        ) from error
+
+
+# ONNX
+
+
+def _compare_onnx(path: Path, model: IntegerModel) -> None:
+    from convert.onnx_integer import verify_integer_onnx
+    from convert.onnx_qdq import FILE_NAME, verify_qdq_onnx
+
+    (verify_qdq_onnx if path.name == FILE_NAME else verify_integer_onnx)(model, path)
+
+
+def _whole_in_integer_onnx(content: bytes, layer: Layer) -> bool:
+    return all(table.tobytes() in content for table in layer_tables(layer).values())
+
+
+def _whole_in_qdq(content: bytes, layer: Layer) -> bool:
+    weight = _weight(layer)
+    oihw = np.ascontiguousarray(weight.transpose(0, 3, 1, 2)) if weight.ndim == 4 else weight
+    return oihw.tobytes() in content and layer.bias.tobytes() in content
+
+
+# C tables
+
+
+def _compare_c(path: Path, model: IntegerModel) -> None:
+    from convert.c_reader import verify_c_model
+
+    verify_c_model(model, path.parent)
+
+
+def _whole_in_c(content: bytes, layer: Layer) -> bool:
+    """All five tables are closed, and so is the layer's entry of the layer table."""
+    text, symbol = content.decode(errors="replace"), re.escape(layer_symbol(layer.name))
+    tables = all(re.search(rf"\b{symbol}_{name}\[\d+\] = \{{[^;]*\}};", text) for name in TABLE_TYPES)
+    return tables and re.search(rf"\.indices = {symbol}_indices,[^}}]*\}},", text) is not None
+
+
+# TVM
+
+
+def _compare_tvm_module(path: Path, model: IntegerModel) -> None:
+    import tvm
+
+    from convert.tvm_module import build_tvm_module, kernel_calls, load_tvm_module, verify_tvm_module
+
+    module = load_tvm_module(path)
+    verify_tvm_module(module, model)
+    expected = kernel_calls(build_tvm_module(model))
+    for found, wanted, shape in zip(kernel_calls(module), expected, model.shapes(), strict=True):
+        if not tvm.ir.structural_equal(found.kernel, wanted.kernel):
+            raise Mismatch(f"{path}: layer {shape.name}: its kernel is not the one of this model; run convert again")
+
+
+def _whole_in_tvm_module(content: bytes, layer: Layer) -> bool:
+    """Constants are base64 of a header and the bytes."""
+    from convert.tvm_module import layer_constants
+
+    blobs = [_decoded(text) for text in re.findall(rb'"ffi\.Tensor","data":"([^"]*)"', content)]
+    return all(any(blob.endswith(array.tobytes()) for blob in blobs) for array in layer_constants(layer).values())
+
+
+def _decoded(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return b""
+
+
+def _compare_library(path: Path, model: IntegerModel) -> None:
+    from convert.tvm_module import build_tvm_module, kernel_calls
+    from deploy.elf_symbols import read_elf
+    from deploy.tvm_build import ModelLibrary, verify_library
+    from deploy.tvm_glue import plan_memory
+
+    calls = kernel_calls(build_tvm_module(model))
+    verify_library(ModelLibrary(path.parent, calls, plan_memory(calls), read_elf(path)), model)
+
+
+# Firmware and host program
+
+
+def _compare_program(path: Path, model: IntegerModel) -> None:
+    from deploy.elf_symbols import read_elf
+    from deploy.elf_weights import check_elf_weights
+
+    check_elf_weights(read_elf(path), model)
+
+
+def _whole_in_elf(content: bytes, layer: Layer) -> bool:
+    """Tables and, in the string table at the end, the names that lead to them (C and TVM name them alike: `…indices`, `…bias`)."""
+    tables = layer_tables(layer)
+    name = layer_symbol(layer.name).removeprefix("model_").encode()
+    return (
+        all(tables[key].tobytes() in content for key in ("bias", "multiplier")) and name + b"_multiplier\0" in content
+    )
+
+
+FORMATS = (
+    Format(
+        "Vela's TFLite file",
+        ("*_vela.tflite",),
+        "weight streams, biases, multipliers, zero points and clamps, decoded",
+        _compare_vela,
+        lambda content, layer: True,
+    ),
+    Format(
+        "exact TFLite file",
+        ("model_int8.tflite", "model_int4.tflite"),
+        "weights, biases, scales, zero points, clamps, strides",
+        _compare_tflite,
+        _whole_in_tflite,
+    ),
+    Format(
+        "integer ONNX graph",
+        ("model_integer.onnx",),
+        "packed indices, codebooks, biases, multipliers, shifts and every node",
+        _compare_onnx,
+        _whole_in_integer_onnx,
+    ),
+    Format(
+        "QDQ ONNX graph",
+        ("model_qdq.onnx",),
+        "weights, biases, scales, zero points, clamps, strides and every node",
+        _compare_onnx,
+        _whole_in_qdq,
+    ),
+    Format(
+        "C tables",
+        ("model_data.c", "model_data.h"),
+        "packed indices, codebooks, biases, multipliers, shifts, layer table, arena",
+        _compare_c,
+        _whole_in_c,
+    ),
+    Format(
+        "TVM module",
+        ("module.json",),
+        "packed indices, codebooks, biases, multipliers, shifts and every kernel",
+        _compare_tvm_module,
+        _whole_in_tvm_module,
+    ),
+    Format(
+        "shared library of TVM kernels",
+        ("*.so",),
+        "packed indices, codebooks, biases, multipliers and shifts by symbol",
+        _compare_library,
+        _whole_in_elf,
+    ),
+    Format(
+        "program with the C tables",
+        ("*.elf", "repedge_host"),
+        "packed indices, codebooks, biases, multipliers and shifts by symbol",
+        _compare_program,
+        _whole_in_elf,
+    ),
+)
