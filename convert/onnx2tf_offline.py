@@ -1,4 +1,6 @@
-"""Program: `onnx2tf_offline.py NET.onnx NET.tflite`, a float32 conversion that cannot reach the network.
+"""Program: `onnx2tf_offline.py NET.onnx NET.tflite [CALIBRATION.npy]`, a conversion that cannot reach the network.
+
+Without calibration images the result is float32; with them it is onnx2tf's own full-integer quantization, a baseline.
 
 It runs as a process of its own, because importing TensorFlow takes seconds and changes global state. onnx2tf gives a
 Keras net, TensorFlow's converter the file: onnx2tf's own output would add a SavedModel and a float16 twin, twice the
@@ -39,7 +41,30 @@ def convert_offline(source: Path, target: Path) -> None:
     target.write_bytes(tensorflow.lite.TFLiteConverter.from_keras_model(keras_model).convert())
 
 
+def quantize_offline(source: Path, target: Path, calibration: Path) -> None:
+    """ONNX file -> int8 TFLite file as onnx2tf makes it; calibration images are float32 (N, H, W, C) in 0 … 1."""
+    import onnx2tf
+
+    folder = target.parent / "onnx2tf"
+    onnx2tf.convert(
+        input_onnx_file_path=str(source),
+        output_folder_path=str(folder),
+        batch_size=1,
+        not_use_onnxsim=True,
+        disable_strict_mode=True,
+        output_signaturedefs=True,
+        output_integer_quantized_tflite=True,
+        custom_input_op_name_np_data_path=[["image", str(calibration), 0.0, 1.0]],
+        verbosity="warn",
+    )
+    target.write_bytes((folder / f"{source.stem}_full_integer_quant.tflite").read_bytes())
+
+
 if __name__ == "__main__":
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2")
     sys.addaudithook(block_network)
-    convert_offline(Path(sys.argv[1]), Path(sys.argv[2]))
+    net, result, *images = map(Path, sys.argv[1:])
+    if images:
+        quantize_offline(net, result, images[0])
+    else:
+        convert_offline(net, result)

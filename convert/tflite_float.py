@@ -33,26 +33,29 @@ DEAD_PROXY = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
 def write_float_tflite(onnx_path: Path, path: Path) -> None:
     """Convert; the tool's output is kept in `onnx2tf.log` beside the file."""
+    with tempfile.TemporaryDirectory(prefix="repedge-onnx2tf-") as name:
+        write_bytes(path, run_onnx2tf(onnx_path, Path(name), path.parent / LOG_NAME))
+
+
+def run_onnx2tf(onnx_path: Path, folder: Path, log_path: Path, *arguments: str) -> bytes:
+    """The TFLite file that `convert.onnx2tf_offline` makes in `folder`, which is thrown away; its log is kept."""
     for package in ("onnx2tf", "tensorflow"):
         if importlib.util.find_spec(package) is None:
-            raise ToolMissing(f"{package}: not installed, the float TFLite file needs it; pip install {package}")
-    with tempfile.TemporaryDirectory(prefix="repedge-onnx2tf-") as name:
-        folder = Path(name)
-        np.save(folder / CALIBRATION_NAME, np.zeros(CALIBRATION_SHAPE, np.float32))
-        log_path = path.parent / LOG_NAME
-        return_code, log = _run_converter(onnx_path.resolve(), folder)
-        write_text(log_path, log)
-        converted = folder / "model.tflite"
-        if return_code != 0 or not converted.is_file():
-            tail = "\n".join(log.splitlines()[-TAIL_LINES:])
-            raise ToolFailed(f"onnx2tf: ended with {return_code}, 0 is allowed; see {log_path}\n{tail}")
-        write_bytes(path, converted.read_bytes())
+            raise ToolMissing(f"{package}: not installed, TFLite files of the float net need it; pip install {package}")
+    np.save(folder / CALIBRATION_NAME, np.zeros(CALIBRATION_SHAPE, np.float32))
+    return_code, log = _run_converter(onnx_path.resolve(), folder, *arguments)
+    write_text(log_path, log)
+    converted = folder / "model.tflite"
+    if return_code != 0 or not converted.is_file():
+        tail = "\n".join(log.splitlines()[-TAIL_LINES:])
+        raise ToolFailed(f"onnx2tf: ended with {return_code}, 0 is allowed; see {log_path}\n{tail}")
+    return converted.read_bytes()
 
 
-def _run_converter(onnx_path: Path, folder: Path) -> tuple[int, str]:
+def _run_converter(onnx_path: Path, folder: Path, *arguments: str) -> tuple[int, str]:
     """(exit status, output) of the conversion in `folder`; -P keeps this room's modules out of its import path."""
     script = Path(onnx2tf_offline.__file__).resolve()
-    command = [sys.executable, "-P", str(script), str(onnx_path), str(folder / "model.tflite")]
+    command = [sys.executable, "-P", str(script), str(onnx_path), str(folder / "model.tflite"), *arguments]
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     environment |= {"http_proxy": DEAD_PROXY, "https_proxy": DEAD_PROXY, "PYTHONHASHSEED": "0"}
     try:

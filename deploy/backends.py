@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.baselines import BASELINES
 from deploy.cortex_a import deploy_cortex_a
 from deploy.cortex_m import deploy_cortex_m
 from deploy.ethos_u import deploy_ethos_u
@@ -18,14 +23,26 @@ from deploy.tvm_host import run_tvm_host
 HOST = "host"
 
 
-def run_host(converted: ConvertedModel, folder: Path) -> list[BackendResult]:
-    """Host C, TFLite's runtimes, onnxruntime and TVM on this machine, over the whole test split."""
+def run_host(
+    converted: ConvertedModel,
+    folder: Path,
+    *,
+    baselines: Sequence[str] = (),
+    calibration_images: NDArray[np.uint8] | None = None,
+) -> list[BackendResult]:
+    """Host C, TFLite's runtimes, onnxruntime and TVM on this machine, over the whole test split; then the baselines.
+
+    Baselines are calibrated with `calibration_images`, of the training split.
+    """
+    if baselines and calibration_images is None:
+        raise ValueError(f"baselines {', '.join(baselines)} without calibration images")
     return [
         run_host_c(converted, folder / "c"),
         *run_tflite(converted),
         run_tflite_int4(converted),
         *run_onnx(converted),
         run_tvm_host(converted, folder / "tvm"),
+        *(BASELINES[name](converted, folder / "baselines", calibration_images) for name in baselines),
     ]
 
 

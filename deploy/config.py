@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from train.config import Section
 
 
 class DeployConfig(Section):
-    """Targets (names of files in deploy/targets) and how many test images run under emulation."""
+    """Targets (names of files in deploy/targets), how many test images run under emulation, and baselines to compare with.
+
+    A baseline is another tool's quantization of the same float net; it takes about a minute, so none is the default.
+    """
 
     targets: tuple[str, ...] = ("cortex-m4", "cortex-a53", "ethos-u55-128")
     emulated_images: int = Field(200, ge=1)
+    baselines: tuple[Literal["onnx2tf_int8"], ...] = ()
 
 
 class AccuracyLimits(Section):

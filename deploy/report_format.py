@@ -25,6 +25,7 @@ STAGES = {
     "onnxruntime_qdq_unoptimized": "QDQ ONNX graph, onnxruntime without optimisation",
     "tflite_runtime_default": "tflite-runtime, default kernels",
     "tflite_int4": "int4 weights, tflite-runtime, default kernels",
+    "onnx2tf_int8": "baseline: onnx2tf's int8 of the float net",
     "litert_default": "LiteRT, default kernels",
 }
 

@@ -70,12 +70,17 @@ def _result(runtime: str, path: Path, vectors: Vectors) -> BackendResult:
 
 def run_runtime(runtime: str, path: Path, images: NDArray[np.uint8]) -> NDArray[np.int8]:
     """Logits (N, classes) of one runtime for uint8 images (N, H, W, C), in a process of its own."""
+    return run_quantized(runtime, path, quantize_images(images))
+
+
+def run_quantized(runtime: str, path: Path, images: NDArray[np.int8]) -> NDArray[np.int8]:
+    """As `run_runtime`, for images (N, H, W, C) that are the file's int8 input already."""
     module, package = PACKAGES[runtime]
     if importlib.util.find_spec(module) is None:
         raise ToolMissing(f"{package}: not installed, the back end {runtime} needs it; pip install {package}")
     with tempfile.TemporaryDirectory(prefix="repedge-tflite-") as name:
         source, result = Path(name) / "images.npy", Path(name) / "logits.npy"
-        np.save(source, quantize_images(images))
+        np.save(source, images)
         script = Path(tflite_runner.__file__).resolve()
         command = [sys.executable, "-P", str(script), runtime, str(path.resolve()), str(source), str(result)]
         finished = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)

@@ -172,6 +172,7 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
         stage="deploy",
         target=name if name == HOST else load_target(name).model_dump(mode="json"),
         images=None if name == HOST else images,
+        baselines=run.recipe.deploy.baselines if name == HOST else None,
         converted={file: entry.sha256 for file, entry in manifest.files.items()},
         source=source_hash("deploy", "firmware_stub", "convert"),
     )
@@ -179,7 +180,7 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
     def work(folder: Path) -> Manifest:
         with run.progress.step("deploy", Path(name).stem):
             if name == HOST:
-                results = run_host(converted, folder)
+                results = run_host(converted, folder, **_baselines(run))
             else:
                 results = run_target(converted, load_target(name), folder, images=images)
         save_results(results, folder)
@@ -188,6 +189,15 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
     _, redone = run_stage(run.folder.deploy(name), key, work)
     if not redone:
         run.progress.say(f"  deploy   {Path(name).stem} up to date")
+
+
+def _baselines(run: Run) -> dict[str, Any]:
+    """The recipe's baselines with the training images they are calibrated with, loaded only where there are any."""
+    names = run.recipe.deploy.baselines
+    if not names:
+        return {}
+    dataset = load_dataset(run.recipe.data, run.data_dir)
+    return {"baselines": names, "calibration_images": dataset.train_images[:CALIBRATION_IMAGES]}
 
 
 def report_stage(run: Run, targets: Sequence[str] | None = None) -> dict[str, Any]:

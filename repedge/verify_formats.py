@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,16 +100,31 @@ def _whole_in_qdq(content: bytes, layer: Layer) -> bool:
 
 
 def _compare_c(path: Path, model: IntegerModel) -> None:
-    from convert.c_reader import verify_c_model
+    """The tables are decoded; the rest (assertions, banners) must be what the writer writes."""
+    from convert.c_source import verify_c_model, write_c_model
 
-    verify_c_model(model, path.parent)
+    written = verify_c_model(model, path.parent)
+    with tempfile.TemporaryDirectory(prefix="repedge-c-") as name:
+        write_c_model(model, Path(name), source_hash=written.source_hash)
+        for expected in sorted(Path(name).iterdir()):
+            found = path.with_name(expected.name)
+            if found.read_bytes() != expected.read_bytes():
+                layer = _layer_of_difference(found.read_text(), expected.read_text(), model)
+                raise Mismatch(f"{found}: layer {layer}: differs outside the tables; run the convert stage again")
+
+
+def _layer_of_difference(found: str, expected: str, model: IntegerModel) -> str:
+    """The layer whose comment stands last before the first difference, or the first layer."""
+    pairs = enumerate(zip(found, expected, strict=False))
+    same = next((position for position, (a, b) in pairs if a != b), min(len(found), len(expected)))
+    names = [layer.name for layer in model.layers]
+    return max(names, key=lambda name: expected.rfind(f"/* {name} */", 0, same))
 
 
 def _whole_in_c(content: bytes, layer: Layer) -> bool:
-    """All five tables are closed, and so is the layer's entry of the layer table."""
+    """All five tables are closed."""
     text, symbol = content.decode(errors="replace"), re.escape(layer_symbol(layer.name))
-    tables = all(re.search(rf"\b{symbol}_{name}\[\d+\] = \{{[^;]*\}};", text) for name in TABLE_TYPES)
-    return tables and re.search(rf"\.indices = {symbol}_indices,[^}}]*\}},", text) is not None
+    return all(re.search(rf"\b{symbol}_{name}\[\d+\] = \{{[^;]*\}};", text) for name in TABLE_TYPES)
 
 
 # TVM
@@ -123,8 +139,12 @@ def _compare_tvm_module(path: Path, model: IntegerModel) -> None:
     verify_tvm_module(module, model)
     expected = kernel_calls(build_tvm_module(model))
     for found, wanted, shape in zip(kernel_calls(module), expected, model.shapes(), strict=True):
-        if not tvm.ir.structural_equal(found.kernel, wanted.kernel):
-            raise Mismatch(f"{path}: layer {shape.name}: its kernel is not the one of this model; run convert again")
+        try:
+            tvm.ir.assert_structural_equal(found.kernel, wanted.kernel)
+        except ValueError as error:
+            raise Mismatch(
+                f"{path}: layer {shape.name}: its kernel is not the one of this model; run the convert stage again"
+            ) from error
 
 
 def _whole_in_tvm_module(content: bytes, layer: Layer) -> bool:
