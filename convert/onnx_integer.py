@@ -66,9 +66,8 @@ def _add_convolution(graph: OnnxGraph, conv: QuantizedConv, value: str) -> str:
     # an operator of its own: the standard does not say whether ConvInteger pads with 0 or with the zero point
     padded = graph.add("Pad", [value, "padding", zero_point], f"{conv.name}/padded")
     weight = _add_weight(graph, conv, [0, 3, 1, 2])  # OHWI -> OIHW
-    strides = {"kernel_shape": [3, 3], "strides": [conv.stride, conv.stride]}
-    inputs = [padded, weight, zero_point, "unsigned"]
-    total = graph.add("ConvInteger", inputs, f"{conv.name}/sum", **strides)
+    inputs, strides = [padded, weight, zero_point, "unsigned"], [conv.stride, conv.stride]
+    total = graph.add("ConvInteger", inputs, f"{conv.name}/sum", kernel_shape=[3, 3], strides=strides)
     return _add_requantization(graph, conv, total, (conv.clamp_min, conv.clamp_max), (-1, 1, 1))
 
 

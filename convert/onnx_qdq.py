@@ -9,7 +9,7 @@ float32, so their logits may differ from the reference by a level; `deploy` meas
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
@@ -57,8 +57,8 @@ def build_qdq_onnx(model: IntegerModel) -> onnx.ModelProto:
 
 def _add_convolution(graph: OnnxGraph, conv: QuantizedConv, value: str) -> str:
     inputs = [value, *_add_parameters(graph, conv)]
-    shape = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [conv.stride, conv.stride]}
-    value = graph.add("Conv", inputs, f"{conv.name}/sum", **shape)
+    strides = [conv.stride, conv.stride]
+    value = graph.add("Conv", inputs, f"{conv.name}/sum", kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=strides)
     if conv.clamp_max == 127:
         value = graph.add("Relu", [value], f"{conv.name}/relu")
     else:
@@ -87,7 +87,7 @@ def _add_parameters(graph: OnnxGraph, layer: Layer) -> list[str]:
     shape = () if layer.weight_scale.size == 1 else (-1,)
     scale = layer.weight_scale.reshape(shape)
     bias_scale = bias_scales(layer.input.scale, layer.weight_scale).reshape(shape)
-    axis = {"axis": 0} if shape else {}
+    axis: dict[str, Any] = {"axis": 0} if shape else {}
     names = [
         graph.constant(f"{layer.name}/weight", weight),
         graph.constant(f"{layer.name}/weight_scale", scale),
@@ -160,7 +160,7 @@ class _Reader:
             bias_scale,
         )
 
-    def _constant(self, name: str) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
+    def _constant(self, name: str) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """(integers, scales) of a dequantized constant."""
         node = self.producers[name]
         if node.op_type != "DequantizeLinear" or (len(node.input) > 2 and self.constants[node.input[2]].any()):

@@ -23,27 +23,22 @@ from deploy.tvm_host import run_tvm_host
 HOST = "host"
 
 
-def run_host(
-    converted: ConvertedModel,
-    folder: Path,
-    *,
-    baselines: Sequence[str] = (),
-    calibration_images: NDArray[np.uint8] | None = None,
-) -> list[BackendResult]:
-    """Host C, TFLite's runtimes, onnxruntime and TVM on this machine, over the whole test split; then the baselines.
-
-    Baselines are calibrated with `calibration_images`, of the training split.
-    """
-    if baselines and calibration_images is None:
-        raise ValueError(f"baselines {', '.join(baselines)} without calibration images")
+def run_host(converted: ConvertedModel, folder: Path) -> list[BackendResult]:
+    """Host C, TFLite's runtimes, onnxruntime and TVM on this machine, over the whole test split."""
     return [
         run_host_c(converted, folder / "c"),
         *run_tflite(converted),
         run_tflite_int4(converted),
         *run_onnx(converted),
         run_tvm_host(converted, folder / "tvm"),
-        *(BASELINES[name](converted, folder / "baselines", calibration_images) for name in baselines),
     ]
+
+
+def run_baselines(
+    converted: ConvertedModel, folder: Path, names: Sequence[str], *, calibration_images: NDArray[np.uint8]
+) -> list[BackendResult]:
+    """Other tools' quantization of the same float net, calibrated with images of the training split."""
+    return [BASELINES[name](converted, folder / "baselines", calibration_images) for name in names]
 
 
 def run_target(converted: ConvertedModel, target: Target, folder: Path, *, images: int) -> list[BackendResult]:

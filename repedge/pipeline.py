@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deploy.backends import HOST, run_host, run_target
+from deploy.backends import HOST, run_baselines, run_host, run_target
 from deploy.report_data import RunFacts, build_report
 from deploy.report_html import write_html
 from deploy.report_schema import write_report
-from deploy.result import ConvertedModel, load_converted, load_results, save_results
+from deploy.result import BackendResult, ConvertedModel, load_converted, load_results, save_results
 from deploy.targets import load_target
 from repedge.doctor import tool_versions
 from repedge.progress import Progress
@@ -180,7 +180,7 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
     def work(folder: Path) -> Manifest:
         with run.progress.step("deploy", Path(name).stem):
             if name == HOST:
-                results = run_host(converted, folder, **_baselines(run))
+                results = [*run_host(converted, folder), *_run_baselines(run, converted, folder)]
             else:
                 results = run_target(converted, load_target(name), folder, images=images)
         save_results(results, folder)
@@ -191,13 +191,13 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
         run.progress.say(f"  deploy   {Path(name).stem} up to date")
 
 
-def _baselines(run: Run) -> dict[str, Any]:
-    """The recipe's baselines with the training images they are calibrated with, loaded only where there are any."""
+def _run_baselines(run: Run, converted: ConvertedModel, folder: Path) -> list[BackendResult]:
+    """The recipe's baselines; the training images they are calibrated with are only loaded where there are any."""
     names = run.recipe.deploy.baselines
     if not names:
-        return {}
-    dataset = load_dataset(run.recipe.data, run.data_dir)
-    return {"baselines": names, "calibration_images": dataset.train_images[:CALIBRATION_IMAGES]}
+        return []
+    images = load_dataset(run.recipe.data, run.data_dir).train_images[:CALIBRATION_IMAGES]
+    return run_baselines(converted, folder, names, calibration_images=images)
 
 
 def report_stage(run: Run, targets: Sequence[str] | None = None) -> dict[str, Any]:
