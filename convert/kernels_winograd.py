@@ -1,0 +1,113 @@
+"""Exact Winograd convolutions for cores with the DSP extension, stride 1: 2×2 or 4×4 outputs at once.
+
+Transformed weights U of a strip of output channels and transformed inputs V of a group of tiles stand in scratch
+(firmware_stub/src/armv7em/repedge_winograd.h). Either may be all there is, or the other is made again per strip or group:
+- `winograd4`: strips of any size, V of one pair of tiles;
+- `winograd4_whole`, `_halves`, `_quarters`: a strip of four channels, V of the whole image or of such a part.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.integer_model import LayerShape, QuantizedConv
+from convert.kernel import ConvKernel
+from convert.winograd import F2, F4, Transform, winograd_obstacle
+
+DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33"})
+LANES = 4  # output channels multiplied together
+MAX_TABLE_BITS = 4  # up to here a table of all pairs of codebook entries is built
+PARTS = {"whole": 1, "halves": 2, "quarters": 4}
+
+
+def winograd_order(out_channels: int, in_channels: int) -> NDArray[np.int64]:
+    """(O/4, 36 I): per group of four output channels (quad of inputs, pair, channel, kx, ky, weight); pairs are c and c + 2."""
+    group, quad, pair, lane, kx, ky, weight = np.indices(
+        (out_channels // LANES, in_channels // 4, 2, LANES, 3, 3, 2), dtype=np.int64
+    )
+    position = (((LANES * group + lane) * 3 + ky) * 3 + kx) * in_channels + 4 * quad + pair + 2 * weight
+    return position.reshape(out_channels // LANES, -1)
+
+
+def tile_pairs(transform: Transform, shape: LayerShape) -> int:
+    """Pairs of tiles that cover the output, the last one perhaps half."""
+    height, width, _ = shape.output_hwc
+    return (-(-height // transform.outputs) * -(-width // transform.outputs) + 1) // 2
+
+
+def _obstacle(transform: Transform, parts: int | None, conv: QuantizedConv, shape: LayerShape) -> str | None:
+    if conv.stride != 1:
+        return "its stride is 2"
+    if shape.input_hwc[2] % 4 or shape.output_hwc[2] % LANES:
+        return "its channels are no multiples of 4"
+    if parts is not None and tile_pairs(transform, shape) < 2 * parts:
+        return f"it has fewer than {2 * parts} pairs of tiles"
+    return winograd_obstacle(conv, transform)
+
+
+def _strip_choices(parts: int | None, conv: QuantizedConv, shape: LayerShape) -> tuple[int, ...]:
+    if parts is not None:
+        return (LANES,)
+    groups = shape.output_hwc[2] // LANES
+    return tuple(sorted({LANES * -(-groups // strips) for strips in range(1, groups + 1)}, reverse=True))
+
+
+def _group_pairs(transform: Transform, parts: int | None, shape: LayerShape) -> int:
+    """Pairs of tiles whose V stands in scratch."""
+    return 1 if parts is None else -(-tile_pairs(transform, shape) // parts)
+
+
+def _scratch_bytes(
+    transform: Transform, parts: int | None, conv: QuantizedConv, shape: LayerShape, strip_channels: int
+) -> int:
+    """Table of weight pairs, M, U of the strip, V of the group."""
+    positions, in_channels = len(transform.input) ** 2, shape.input_hwc[2]
+    table = 4 ** (conv.bit_width + 1) if conv.bit_width <= MAX_TABLE_BITS else 0
+    u = 8 * positions * in_channels * (strip_channels // LANES)
+    v = 4 * positions * in_channels * _group_pairs(transform, parts, shape)
+    return table + 32 * positions + u + v
+
+
+def _instructions(
+    transform: Transform, parts: int | None, conv: QuantizedConv, shape: LayerShape, strip_channels: int
+) -> float:
+    """Counted from the loops; the factors are fitted to emulation (benchmarks/results/kernels.json)."""
+    height, width, channels = shape.output_hwc
+    positions, channel_pairs = len(transform.input) ** 2, shape.input_hwc[2] // 2
+    tiles = -(-height // transform.outputs) * -(-width // transform.outputs)
+    pairs = (tiles + 1) // 2
+    strips = -(-channels // strip_channels)
+    groups = -(-pairs // _group_pairs(transform, parts, shape))
+    decode = {4: 0, 2: 160, 3: 160}.get(conv.bit_width, 500)
+    costs = {2: (100, 125, 95, 130), 4: (172, 350, 330, 560)}[transform.outputs]
+    weights = channel_pairs * channels * (costs[0] + decode / 4)
+    inputs = channel_pairs * tiles * (costs[1] + 20)
+    again_strips, again_groups = (strips - 1) * (groups > 1), (groups - 1) * (strips > 1)
+    again = min(again_strips * inputs, again_groups * weights)
+    multiply = pairs * channels / LANES * positions * (15 + 11.4 * channel_pairs)
+    return weights + inputs + again + multiply + tiles * channels * costs[2] + 3000
+
+
+def _kernel(transform: Transform, suffix: str, parts: int | None) -> ConvKernel:
+    name = f"winograd{transform.outputs}"
+    return ConvKernel(
+        name=name + suffix,
+        constant=f"REPEDGE_KERNEL_DSP_WINOGRAD{transform.outputs}",
+        function=f"repedge_conv3x3_s8_{name}",
+        cores=DSP_CORES,
+        obstacle=partial(_obstacle, transform, parts),
+        strip_choices=partial(_strip_choices, parts),
+        scratch_bytes=partial(_scratch_bytes, transform, parts),
+        instructions=partial(_instructions, transform, parts),
+        order=winograd_order,
+    )
+
+
+WINOGRAD_KERNELS: tuple[ConvKernel, ...] = tuple(
+    _kernel(transform, suffix, parts)
+    for transform in (F2, F4)
+    for suffix, parts in (("", None), *((f"_{name}", parts) for name, parts in PARTS.items()))
+)
