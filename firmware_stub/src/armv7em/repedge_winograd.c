@@ -84,27 +84,41 @@ static void transform_weights(const run_t *run, uint32_t first, uint32_t end)
 
 /* ---- input */
 
+/* Rows or columns of a patch that lie inside the image: first <= k < end. The patch starts one before
+ * `start` because of the padding. */
+typedef struct {
+    uint32_t first;
+    uint32_t end;
+} span_t;
+
+static inline span_t inside(uint32_t start, uint32_t side, uint32_t size)
+{
+    const span_t span = {start == 0u ? 1u : 0u, smaller(side, size + 1u - start)};
+    return span;
+}
+
 /* A patch that leaves the image: four channels at a time are copied into one that does not, with the
  * zero point outside. */
-static void transform_border(const run_t *run, int32_t y, int32_t x, uint32_t *v)
+static void transform_border(const run_t *run, uint32_t y, uint32_t x, uint32_t *v)
 {
     const repedge_shape_t image = run->layer->input;
     const uint32_t side = run->transform->outputs + 2u;
+    const span_t rows = inside(y, side, image.height);
+    const span_t columns = inside(x, side, image.width);
     const winograd_patch_t shape = {4u, 4u * side, 1u, run->layer->input_zero_point};
     uint32_t patch[WINOGRAD_POSITIONS_MAX];
+    memset(patch, (uint8_t)run->layer->input_zero_point, sizeof patch);
+    const int8_t *corner = run->input + ((size_t)(y + rows.first - 1u) * image.width + x +
+                                         columns.first - 1u) * image.channels;
     for (uint32_t channel = 0; channel < image.channels; channel += 4u) {
-        memset(patch, (uint8_t)run->layer->input_zero_point, sizeof patch);
-        for (uint32_t row = 0; row < side; ++row) {
-            const uint32_t from_y = (uint32_t)y + row;
-            for (uint32_t column = 0; from_y < image.height && column < side; ++column) {
-                const uint32_t from_x = (uint32_t)x + column; /* -1 is past every width */
-                if (from_x < image.width) {
-                    memcpy(&patch[row * side + column],
-                           run->input + ((size_t)from_y * image.width + from_x) * image.channels +
-                               channel,
-                           4u);
-                }
+        const int8_t *pixels = corner + channel;
+        for (uint32_t row = rows.first; row < rows.end; ++row) {
+            const int8_t *pixel = pixels;
+            for (uint32_t column = columns.first; column < columns.end; ++column) {
+                memcpy(&patch[row * side + column], pixel, 4u);
+                pixel += image.channels;
             }
+            pixels += (size_t)image.width * image.channels;
         }
         run->transform->input((const int8_t *)patch, v, &shape);
         v += 2u * run->transform->positions * WINOGRAD_TILES;
@@ -118,7 +132,7 @@ static void transform_tile(const run_t *run, uint32_t tile, uint32_t *v)
     const uint32_t y = tile / run->tiles_x * outputs;
     const uint32_t x = tile % run->tiles_x * outputs;
     if (y == 0u || x == 0u || y + outputs >= image.height || x + outputs >= image.width) {
-        transform_border(run, (int32_t)y - 1, (int32_t)x - 1, v);
+        transform_border(run, y, x, v);
         return;
     }
     const uint32_t row = (uint32_t)image.width * image.channels;

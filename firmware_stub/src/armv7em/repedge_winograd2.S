@@ -49,6 +49,7 @@ FUNCTION repedge_winograd2_weights
     bne     1b
     add     sp, #4
     pop     {r4-r11, pc}
+END repedge_winograd2_weights
 
 /* ---- input: V = B' d B with B' = 1 0 -1 0, 0 1 1 0, 0 -1 1 0, 0 1 0 -1. |V| <= 4 * 255.
  * r0 patch, r1 v, r2 shape. */
@@ -62,7 +63,7 @@ FUNCTION repedge_winograd2_weights
 .endif
 .endm
 
-/* Column at r0 in d0 .. d3, row stride in r3: B' times it; t is free */
+/* B' times the column at r0, row stride in r3: in d0, t, d2, d3; d1 is free afterwards */
 .macro INPUT_COLUMN d0, d1, d2, d3, t, rotation
     add     \t, r0, r3
     ldr     \d0, [r0]
@@ -74,75 +75,63 @@ FUNCTION repedge_winograd2_weights
     CHANNELS \d2, \rotation
     CHANNELS \d3, \rotation
     ssub16  \d0, \d0, \d2
-    ssub16  \d3, \d1, \d3
     sadd16  \t, \d1, \d2
     ssub16  \d2, \d2, \d1
-    mov     \d1, \t
+    ssub16  \d3, \d1, \d3
+.endm
+
+/* Positions 1 and 2 of a row from columns 1 and 2; r9 is free */
+.macro INPUT_MIDDLE row, first, second
+    sadd16  r9, \first, \second
+    str     r9, [r1, #32 * \row + 8]
+    ssub16  r9, \second, \first
+    str     r9, [r1, #32 * \row + 16]
 .endm
 
 /* All 16 positions of one pair; r2 pixel stride */
 .macro INPUT_PAIR rotation
     add     r0, r2
-    INPUT_COLUMN r4, r5, r6, r7, lr, \rotation
+    INPUT_COLUMN r4, r5, r6, r7, lr, \rotation /* column 1 in r4, lr, r6, r7 */
     add     r0, r2
-    INPUT_COLUMN r8, r9, r10, r11, lr, \rotation
-    .irp    row, 0, 1, 2, 3
-    .if     \row == 0
-    sadd16  lr, r4, r8
-    str     lr, [r1, #8]
-    ssub16  lr, r8, r4
-    str     lr, [r1, #16]
-    .elseif \row == 1
-    sadd16  lr, r5, r9
-    str     lr, [r1, #40]
-    ssub16  lr, r9, r5
-    str     lr, [r1, #48]
-    .elseif \row == 2
-    sadd16  lr, r6, r10
-    str     lr, [r1, #72]
-    ssub16  lr, r10, r6
-    str     lr, [r1, #80]
-    .else
-    sadd16  lr, r7, r11
-    str     lr, [r1, #104]
-    ssub16  lr, r11, r7
-    str     lr, [r1, #112]
-    .endif
-    .endr
-    /* column 3: columns 1 and 2 are its minuends and those of column 0 */
+    INPUT_COLUMN r8, r9, r10, r11, r5, \rotation /* column 2 in r8, r5, r10, r11 */
+    INPUT_MIDDLE 0, r4, r8
+    INPUT_MIDDLE 1, lr, r5
+    INPUT_MIDDLE 2, r6, r10
+    INPUT_MIDDLE 3, r7, r11
+    /* column 3, taken from column 1 as it comes: too few registers to hold both */
     add     r0, r2
     add     r2, r0, r3
-    ldr     lr, [r0, r3, lsl #1]
-    CHANNELS lr, \rotation              /* row 2 */
+    ldr     r9, [r0, r3, lsl #1]
     ldr     r0, [r0]
-    CHANNELS r0, \rotation              /* row 0 */
-    ssub16  r0, r0, lr
+    CHANNELS r9, \rotation
+    CHANNELS r0, \rotation
+    ssub16  r0, r0, r9
     ssub16  r4, r4, r0
-    ldr     r0, [r2]
-    CHANNELS r0, \rotation              /* row 1 */
     str     r4, [r1, #24]
-    sadd16  r4, r0, lr
-    ssub16  r5, r5, r4
-    ssub16  r4, lr, r0
+    ldr     r0, [r2]
+    ldr     r2, [r2, r3, lsl #1]
+    CHANNELS r0, \rotation
+    CHANNELS r2, \rotation
+    sadd16  r4, r0, r9
+    ssub16  lr, lr, r4
+    str     lr, [r1, #56]
+    ssub16  r4, r9, r0
     ssub16  r6, r6, r4
-    ldr     lr, [r2, r3, lsl #1]
-    CHANNELS lr, \rotation              /* row 3 */
-    str     r5, [r1, #56]
-    ssub16  r4, r0, lr
-    ssub16  r7, r7, r4
     str     r6, [r1, #88]
+    ssub16  r4, r0, r2
+    ssub16  r7, r7, r4
     str     r7, [r1, #120]
-    /* column 0 */
+    /* column 0, less column 2 */
     ldr     r0, [sp, #4]
-    INPUT_COLUMN r4, r5, r6, r7, lr, \rotation
+    INPUT_COLUMN r4, r6, r7, r9, lr, \rotation /* in r4, lr, r7, r9 */
     ssub16  r4, r4, r8
-    ssub16  r5, r5, r9
-    ssub16  r6, r6, r10
-    ssub16  r7, r7, r11
+    ssub16  lr, lr, r5
+    ssub16  r7, r7, r10
+    ssub16  r9, r9, r11
     str     r4, [r1]
-    str     r5, [r1, #32]
-    str     r6, [r1, #64]
-    str     r7, [r1, #96]
+    str     lr, [r1, #32]
+    str     r7, [r1, #64]
+    str     r9, [r1, #96]
     ldr     r2, [sp]
     add     r1, #128
 .endm
@@ -167,11 +156,12 @@ FUNCTION repedge_winograd2_input
     bne     1b
     add     sp, #12
     pop     {r4-r11, pc}
+END repedge_winograd2_input
 
 /* ---- output: Y = A' M A with A' = 1 1 1 0, 0 1 -1 -1: four times the convolution.
  * r0 m, r1 channels, r2 output, r3 shape. */
 
-/* One column of M; first and second are the results, t is free */
+/* One column of M; the results are in first and second */
 .macro OUTPUT_COLUMN number, first, second
     ldr     \first, [r0, #32 * \number]
     ldr     lr, [r0, #32 * \number + 128]
@@ -183,7 +173,7 @@ FUNCTION repedge_winograd2_input
     sub     \second, r12
 .endm
 
-/* One output at \at: value = 4 times the sum; r0 bias, r1 multiplier, r2 offset, r3 shift */
+/* One output: value = 4 times the sum; r0 bias, r1 multiplier, r2 offset, r3 shift */
 .macro REQUANTIZE value, t
     add     \value, r0, \value, asr #1
     add     \t, r2, \value, asr #31
@@ -235,3 +225,4 @@ FUNCTION repedge_winograd2_output
     bne     1b
     add     sp, #24
     pop     {r4-r11, pc}
+END repedge_winograd2_output

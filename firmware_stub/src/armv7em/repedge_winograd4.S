@@ -63,6 +63,7 @@ FUNCTION repedge_winograd4_weights
     bne     1b
     add     sp, #48
     pop     {r4-r11, pc}
+END repedge_winograd4_weights
 
 /* ---- input: V = B' d B with B' = 4 0 -5 0 1 0, 0 -4 -4 1 1 0, 0 4 -4 -1 1 0, 0 -2 -1 2 1 0,
  * 0 2 -1 -2 1 0, 0 4 0 -5 0 1.
@@ -203,6 +204,7 @@ FUNCTION repedge_winograd4_input
     bne     1b
     add     sp, #INPUT_ODD + 144
     pop     {r4-r11, pc}
+END repedge_winograd4_input
 
 /* ---- output: Y = A' M A with A' = 6 -4 -4 1 1 0, 0 -4 4 2 -2 0, 0 -4 -4 4 4 0, 0 -4 4 8 -8 24, whose
  * rows are kept divided by 1, 2, 4 and 4: they stand for 24, 12, 6 and 6 times the convolution.
@@ -299,3 +301,4 @@ FUNCTION repedge_winograd4_output
     add     sp, #24
     pop     {r4-r11, pc}
     .ltorg
+END repedge_winograd4_output

@@ -99,3 +99,8 @@
     .thumb_func
 \name:
 .endm
+
+/* Its end. */
+.macro END name
+    .size   \name, . - \name
+.endm
