@@ -3,6 +3,7 @@
 static const winograd_transform_t transform = {
     .outputs = 2u,
     .positions = 16u,
+    .tile_cost = 3u,
     .weights = repedge_winograd2_weights,
     .input = repedge_winograd2_input,
     .multiply = repedge_winograd2_multiply,

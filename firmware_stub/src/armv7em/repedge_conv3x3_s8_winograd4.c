@@ -3,6 +3,7 @@
 static const winograd_transform_t transform = {
     .outputs = 4u,
     .positions = 36u,
+    .tile_cost = 4u,
     .weights = repedge_winograd4_weights,
     .input = repedge_winograd4_input,
     .multiply = repedge_winograd4_multiply,

@@ -17,9 +17,10 @@ typedef struct {
     const int8_t *input;
     int8_t *output;
     uint32_t *table; /* pairs of weights; unused above four bits */
+    int32_t *m;
+    winograd_channel_t *channels; /* of a strip */
     uint32_t *u;
     uint32_t *v;
-    int32_t *m;
     uint32_t pairs;       /* of input channels */
     uint32_t tiles_x;     /* tiles in a row */
     uint32_t tiles;       /* in the image */
@@ -51,14 +52,16 @@ static run_t start(const repedge_layer_t *layer, const winograd_transform_t *tra
     run.v_words = run.pairs * positions * WINOGRAD_TILES;
     run.table = (uint32_t *)(void *)scratch;
     run.m = (int32_t *)(run.table + table_words(layer));
-    run.u = (uint32_t *)run.m + positions * WINOGRAD_LANES * WINOGRAD_TILES;
+    run.channels =
+        (winograd_channel_t *)(run.m + positions * WINOGRAD_LANES * WINOGRAD_TILES);
+    run.u = (uint32_t *)(run.channels + layer->strip_channels);
     run.v = run.u + layer->strip_channels / WINOGRAD_LANES * run.u_words;
     const uint32_t left = layer->scratch_bytes / 4u - (uint32_t)(run.v - run.table);
     run.group_tiles = WINOGRAD_TILES * (left / run.v_words);
     return run;
 }
 
-/* ---- weights */
+/* ---- output channels: weights and constants */
 
 static const uint8_t *stream_of(const run_t *run, uint32_t channel)
 {
@@ -80,6 +83,33 @@ static void transform_weights(const run_t *run, uint32_t first, uint32_t end)
         stream += pair_bytes;
         u += pair_words;
     }
+}
+
+/* Constants of the output channels first .. end - 1 */
+static void prepare_channels(const run_t *run, uint32_t first, uint32_t end)
+{
+    const repedge_layer_t *layer = run->layer;
+    winograd_channel_t *prepared = run->channels;
+    for (uint32_t channel = first; channel < end; ++channel) {
+        int32_t multiplier = layer->multiplier[channel];
+        int32_t shift = -layer->shift[channel];
+        if (multiplier == 0 || shift > SHIFT_MAX) { /* always the zero point */
+            multiplier = 0;
+            shift = 1;
+        }
+        const int32_t one = (int32_t)(1u << shift);
+        prepared->bias_twice = 2 * layer->bias[channel];
+        prepared->multiplier = multiplier;
+        prepared->offset = one / 2 + layer->output_zero_point * one;
+        prepared->shift = shift;
+        ++prepared;
+    }
+}
+
+static void prepare_strip(const run_t *run, uint32_t first, uint32_t end)
+{
+    prepare_channels(run, first, end);
+    transform_weights(run, first, end);
 }
 
 /* ---- input */
@@ -154,24 +184,6 @@ static void transform_input(const run_t *run, uint32_t first, uint32_t end)
 
 /* ---- output */
 
-static void prepare_channels(const repedge_layer_t *layer, uint32_t first,
-                             winograd_channel_t channels[WINOGRAD_LANES])
-{
-    for (uint32_t lane = 0; lane < WINOGRAD_LANES; ++lane) {
-        int32_t multiplier = layer->multiplier[first + lane];
-        int32_t shift = -layer->shift[first + lane];
-        if (multiplier == 0 || shift > SHIFT_MAX) { /* always the zero point */
-            multiplier = 0;
-            shift = 1;
-        }
-        const int32_t one = (int32_t)(1u << shift);
-        channels[lane].bias_twice = 2 * layer->bias[first + lane];
-        channels[lane].multiplier = multiplier;
-        channels[lane].offset = one / 2 + layer->output_zero_point * one;
-        channels[lane].shift = shift;
-    }
-}
-
 /* A tile at the right or lower border may reach past the image: only what is inside is stored. */
 static void store_part(const run_t *run, const int32_t *m, const winograd_channel_t *channels,
                        uint32_t height, uint32_t width, int8_t *output)
@@ -210,11 +222,10 @@ static void store_tile(const run_t *run, const int32_t *m, const winograd_channe
 static void multiply_group(const run_t *run, uint32_t first_channel, uint32_t end_channel,
                            uint32_t first_tile, uint32_t end_tile)
 {
-    winograd_channel_t channels[WINOGRAD_LANES];
+    const winograd_channel_t *channels = run->channels;
     const uint32_t *u = run->u;
     for (uint32_t channel = first_channel; channel < end_channel; channel += WINOGRAD_LANES) {
         const uint32_t *v = run->v;
-        prepare_channels(run->layer, channel, channels);
         for (uint32_t tile = first_tile; tile < end_tile; tile += WINOGRAD_TILES) {
             run->transform->multiply(u, v, run->m, run->pairs);
             store_tile(run, run->m, channels, tile, channel);
@@ -224,6 +235,7 @@ static void multiply_group(const run_t *run, uint32_t first_channel, uint32_t en
             v += run->v_words;
         }
         u += run->u_words;
+        channels += WINOGRAD_LANES;
     }
 }
 
@@ -236,7 +248,7 @@ static void run_strips_first(const run_t *run)
     const uint32_t channels = run->layer->output.channels;
     for (uint32_t channel = 0; channel < channels; channel += strip) {
         const uint32_t channel_end = smaller(channel + strip, channels);
-        transform_weights(run, channel, channel_end);
+        prepare_strip(run, channel, channel_end);
         for (uint32_t tile = 0; tile < run->tiles; tile += run->group_tiles) {
             const uint32_t tile_end = smaller(tile + run->group_tiles, run->tiles);
             if (channel == 0u || run->group_tiles < run->tiles) {
@@ -257,20 +269,21 @@ static void run_groups_first(const run_t *run)
         transform_input(run, tile, tile_end);
         for (uint32_t channel = 0; channel < channels; channel += strip) {
             const uint32_t channel_end = smaller(channel + strip, channels);
-            transform_weights(run, channel, channel_end);
+            prepare_strip(run, channel, channel_end);
             multiply_group(run, channel, channel_end, tile, tile_end);
         }
     }
 }
 
 /* True where transforming the image again for each strip costs less than transforming the weights
- * again for each group: one tile costs about as much as two output channels. */
+ * again for each group. */
 static bool strips_first(const run_t *run)
 {
     const uint32_t channels = run->layer->output.channels;
     const uint32_t strips = (channels - 1u) / run->layer->strip_channels;
     const uint32_t groups = (run->tiles - 1u) / run->group_tiles;
-    return groups == 0u || 2u * strips * run->tiles < groups * channels;
+    return groups == 0u ||
+           strips * run->tiles * run->transform->tile_cost < 2u * groups * channels;
 }
 
 void repedge_winograd(const repedge_layer_t *layer, const winograd_transform_t *transform,

@@ -42,6 +42,7 @@ typedef struct {
 typedef struct {
     uint32_t outputs;   /* per side of a tile */
     uint32_t positions; /* (outputs + 2)^2 */
+    uint32_t tile_cost; /* of transforming a tile; an output channel's weights cost 2 */
 
     /* U of one pair of input channels and four output channels. `taps` holds nine words per output
      * channel, (kx, ky), each a pair of weights. */
@@ -70,17 +71,17 @@ void repedge_winograd4_multiply(const uint32_t *u, const uint32_t *v, int32_t *m
 void repedge_winograd4_output(const int32_t *m, const winograd_channel_t *channels, int8_t *output,
                               const winograd_patch_t *shape);
 
-/* The whole convolution. Scratch: a table of weight pairs where an index has at most four bits, U of
- * layer->strip_channels, V of as many pairs of tiles as layer->scratch_bytes leaves room for (at
- * least one), and M. */
+/* The whole convolution. Scratch: a table of weight pairs where an index has at most four bits, M,
+ * constants and U of layer->strip_channels, and V of as many pairs of tiles as layer->scratch_bytes
+ * leaves room for, at least one. */
 void repedge_winograd(const repedge_layer_t *layer, const winograd_transform_t *transform,
                       const int8_t *input, int8_t *scratch, int8_t *output);
 
 /* The clamps of a layer that are narrower than int8, on its whole output. */
 void repedge_winograd_clamp(const repedge_layer_t *layer, int8_t *output);
 
-/* Weights of two words of nine pairs each: `count` pairs of indices, read from a packed stream that
- * starts at a whole byte. */
+/* The taps of one pair of input channels and four output channels, as `weights` takes them, from the
+ * packed stream of their indices. */
 void repedge_winograd_decode(const repedge_layer_t *layer, const uint32_t *table,
                              const uint8_t *stream, uint32_t *taps);
 

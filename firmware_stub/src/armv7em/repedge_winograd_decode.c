@@ -3,7 +3,7 @@
  * The stream's order: a block of four output channels, a pair of input channels, an output channel of
  * the block, a tap (kx, ky), a member of the pair. A block's pair of input channels takes 72 indices,
  * a whole number of bytes for every bit width. */
-#include "repedge_unpack.h"
+#include "../repedge_unpack.h"
 #include "repedge_winograd.h"
 
 enum { PAIRS = WINOGRAD_LANES * WINOGRAD_TAPS };
