@@ -8,10 +8,11 @@ from convert.integer_model import IntegerModel, LayerShape, QuantizedConv
 from convert.kernel import ConvKernel, KernelChoice
 from convert.kernels_dsp import DSP_DIRECT, DSP_FIRST
 from convert.kernels_portable import PORTABLE
+from convert.kernels_winograd import WINOGRAD_KERNELS
 
 Prefer = Literal["speed", "ram", "flash"]
 
-KERNELS: tuple[ConvKernel, ...] = (PORTABLE, DSP_DIRECT, DSP_FIRST)
+KERNELS: tuple[ConvKernel, ...] = (PORTABLE, DSP_DIRECT, DSP_FIRST, *WINOGRAD_KERNELS)
 
 
 def choose_kernels(

@@ -20,6 +20,11 @@ repedge_convolve_t repedge_conv3x3_s8;
 repedge_convolve_t repedge_conv3x3_s8_direct;
 repedge_convolve_t repedge_conv3x3_s8_first;
 
+/* The same at stride 1 by exact integer Winograd transforms, 2x2 or 4x4 outputs at once, with the
+ * weights transformed on the fly; convert/kernels_winograd.py likewise. */
+repedge_convolve_t repedge_conv3x3_s8_winograd2;
+repedge_convolve_t repedge_conv3x3_s8_winograd4;
+
 /* Global average: int8 (H, W, C) -> int8 (C); sum / count, half away from zero. */
 void repedge_average_pool_s8(const repedge_layer_t *layer, const int8_t *input, int8_t *output);
 
