@@ -1,7 +1,7 @@
 """The static memory plan: where each activation lies in the one arena, computed before anything is built.
 
-Activations take turns at the two ends of the arena, so that a layer's input and output never touch; the decoded strip
-of weights lies in the gap between them. The arena is as large as the neediest layer, which no plan without in-place
+Activations take turns at the two ends of the arena, so that a layer's input and output never touch; the kernel's
+scratch lies in the gap between them. The arena is as large as the neediest layer, which no plan without in-place
 layers can undercut. The logits are the caller's.
 """
 
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from math import prod
 
 from convert.integer_model import IntegerModel, LayerShape
+from convert.kernel import KernelChoice
+from convert.kernels import choose_kernels
 
 ALIGNMENT = 16  # bytes; REPEDGE_ARENA_ALIGNMENT
-STRIP_CHANNELS = 4  # output channels decoded at once; REPEDGE_STRIP_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,12 @@ class Placement:
     input_offset: int
     output_offset: int
     scratch_offset: int
-    scratch_bytes: int
+    choice: KernelChoice | None  # of a convolution
+
+    @property
+    def scratch_bytes(self) -> int:
+        """What the layer's kernel works in."""
+        return self.choice.scratch_bytes if self.choice else 0
 
     @property
     def input_bytes(self) -> int:
@@ -52,25 +58,28 @@ class MemoryPlan:
     placements: tuple[Placement, ...]
 
 
-def plan_memory(model: IntegerModel) -> MemoryPlan:
-    """The plan of a model; even activations start at 0, odd ones end at the arena's end."""
+def plan_memory(model: IntegerModel, choices: tuple[KernelChoice, ...] | None = None) -> MemoryPlan:
+    """The plan of a model with a kernel chosen per convolution; without `choices`, those that run everywhere.
+
+    Even activations start at 0, odd ones end at the arena's end.
+    """
     shapes = list(model.shapes())
+    kernels = _per_layer(shapes, choices if choices is not None else choose_kernels(model, None))
     sizes = [prod(shape.input_hwc) for shape in shapes]
     arena_bytes = max(
-        Placement(shape, 0, 0, 0, scratch_bytes(shape)).arena_bytes for shape in shapes
+        Placement(shape, 0, 0, 0, choice).arena_bytes for shape, choice in zip(shapes, kernels, strict=True)
     )  # offsets do not matter here
     offsets = [0 if k % 2 == 0 else arena_bytes - _align(size) for k, size in enumerate(sizes)] + [0]
     placements = []
-    for k, shape in enumerate(shapes):
+    for k, (shape, choice) in enumerate(zip(shapes, kernels, strict=True)):
         lower = sizes[k] if k % 2 == 0 else prod(shape.output_hwc)
-        scratch = scratch_bytes(shape)
-        placements.append(Placement(shape, offsets[k], offsets[k + 1], _align(lower) if scratch else 0, scratch))
+        placements.append(Placement(shape, offsets[k], offsets[k + 1], _align(lower) if choice else 0, choice))
     return MemoryPlan(arena_bytes, 0, tuple(placements))
 
 
-def scratch_bytes(shape: LayerShape) -> int:
-    """Bytes of the decoded strip: int8 weights of `STRIP_CHANNELS` output channels of a convolution."""
-    return STRIP_CHANNELS * 9 * shape.input_hwc[2] if shape.kind == "conv" else 0
+def _per_layer(shapes: list[LayerShape], choices: tuple[KernelChoice, ...]) -> list[KernelChoice | None]:
+    remaining = iter(choices)
+    return [next(remaining) if shape.kind == "conv" else None for shape in shapes]
 
 
 def _align(size: int) -> int:
