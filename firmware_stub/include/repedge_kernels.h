@@ -20,6 +20,11 @@ repedge_convolve_t repedge_conv3x3_s8;
 repedge_convolve_t repedge_conv3x3_s8_direct;
 repedge_convolve_t repedge_conv3x3_s8_first;
 
+/* The same for Armv8.1-M with MVE, two output channels x four pixels at once;
+ * convert/kernels_mve.py likewise. */
+repedge_convolve_t repedge_conv3x3_s8_mve_direct;
+repedge_convolve_t repedge_conv3x3_s8_mve_first;
+
 /* Global average: int8 (H, W, C) -> int8 (C); sum / count, half away from zero. */
 void repedge_average_pool_s8(const repedge_layer_t *layer, const int8_t *input, int8_t *output);
 

@@ -1,0 +1,67 @@
+"""Convolutions for Armv8.1-M with MVE (Cortex-M55): two output channels × four pixels at once, strips decoded by gather.
+
+They read the portable kernel's table as it is.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+from convert.integer_model import LayerShape, QuantizedConv
+from convert.kernel import ConvKernel
+from convert.kernels_portable import ohwi_order
+
+CORES = frozenset({"cortex-m55"})
+LANES = 16  # int8 lanes of a vector
+PIXELS = 4  # of a tile
+BLOCK_BYTES = 32  # repedge_mve_block_t
+MAX_OUT_CHANNELS = 16384  # a tile's output offsets are uint16
+
+
+def _columns(conv: QuantizedConv, shape: LayerShape) -> int:
+    """Input columns that a row of whole tiles reads, padding included."""
+    return conv.stride * (PIXELS * ceil(shape.output_hwc[1] / PIXELS) - 1) + 3
+
+
+def _groups(shape: LayerShape) -> int:
+    """Groups of sixteen input channels."""
+    return ceil(shape.input_hwc[2] / LANES)
+
+
+def _strip_choices(conv: QuantizedConv, shape: LayerShape) -> tuple[int, ...]:
+    """Whole pairs of channels, up to all of them."""
+    every = 2 * ceil(shape.output_hwc[2] / 2)
+    return tuple(sorted({min(strip, every) for strip in (2, 4, 8, 16, 32, 64)}))
+
+
+def _direct_obstacle(conv: QuantizedConv, shape: LayerShape) -> str | None:
+    return _too_many_channels(shape)
+
+
+def _too_many_channels(shape: LayerShape) -> str | None:
+    channels = shape.output_hwc[2]
+    return f"{channels} output channels, allowed up to {MAX_OUT_CHANNELS}" if channels > MAX_OUT_CHANNELS else None
+
+
+def _direct_scratch_bytes(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> int:
+    """Strip with a block per pair, and a ring of three padded rows."""
+    groups = _groups(shape)
+    pairs = ceil(strip_channels / 2)
+    return pairs * (18 * LANES * groups + BLOCK_BYTES) + 3 * _columns(conv, shape) * groups * LANES
+
+
+def _direct_instructions(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> float:
+    return 0.12 * shape.macs
+
+
+MVE_DIRECT = ConvKernel(
+    name="mve_direct",
+    constant="REPEDGE_KERNEL_MVE_DIRECT",
+    function="repedge_conv3x3_s8_mve_direct",
+    cores=CORES,
+    obstacle=_direct_obstacle,
+    strip_choices=_strip_choices,
+    scratch_bytes=_direct_scratch_bytes,
+    instructions=_direct_instructions,
+    order=ohwi_order,
+)
