@@ -100,29 +100,47 @@ static void load_row(ring_t *ring, const repedge_layer_t *layer, const int8_t *i
     }
 }
 
-/* Weights of one channel to every second vector of the strip; returns their sum. `whole`: input
- * channels come in sixteens. */
-static inline __attribute__((always_inline)) int32_t decode_channel(const repedge_layer_t *layer,
-                                                                    const uint8_t *packed,
-                                                                    uint32_t bit_width, bool whole,
-                                                                    int8_t *weights)
+/* Weights of one channel whose input channels come in sixteens, to every second vector of the
+ * strip; returns their sum. */
+static inline __attribute__((always_inline)) int32_t decode_whole(const repedge_layer_t *layer,
+                                                                  const uint8_t *packed,
+                                                                  uint32_t bit_width,
+                                                                  int8_t *weights)
 {
-    const uint32_t channels = layer->input.channels;
     const uint8x16_t lane_bits = vmulq_n_u8(vidupq_n_u8(0u, 1), (uint8_t)bit_width);
-    repedge_mve_places_t places = repedge_mve_places(lane_bits, bit_width);
+    const repedge_mve_places_t places = repedge_mve_places(lane_bits, bit_width);
+    const uint32_t groups = layer->input.channels / LANES, group_bytes = LANES * bit_width / 8u;
+    const int8_t *const codebook = layer->codebook;
+    int32_t sum = 0;
+    for (uint32_t group = 0; group < groups; ++group) {
+        const uint8_t *from = packed + group * group_bytes;
+#pragma GCC unroll 9
+        for (uint32_t tap = 0; tap < TAPS; ++tap) {
+            const int8x16_t vector = repedge_mve_decode(from, places, bit_width, codebook);
+            vstrwq_s32((int32_t *)(void *)(weights + tap * PAIR * LANES),
+                       vreinterpretq_s32_s8(vector));
+            sum = vaddvaq_s8(sum, vector);
+            from += groups * group_bytes;
+        }
+        weights += SEGMENT_BYTES;
+    }
+    return sum;
+}
+
+/* The same for any number of input channels; the last group's missing weights are zero. */
+static int32_t decode_any(const repedge_layer_t *layer, const uint8_t *packed, int8_t *weights)
+{
+    const uint32_t channels = layer->input.channels, bit_width = layer->bit_width;
+    const uint8x16_t lane_bits = vmulq_n_u8(vidupq_n_u8(0u, 1), (uint8_t)bit_width);
     int32_t sum = 0;
     for (uint32_t tap = 0; tap < TAPS; ++tap) {
         int8_t *to = weights + tap * PAIR * LANES;
         for (uint32_t i = 0; i < channels; i += LANES) {
             const uint32_t bit = (tap * channels + i) * bit_width;
-            int8x16_t vector;
-            if (whole) {
-                vector = repedge_mve_decode(packed + bit / 8u, places, bit_width, layer->codebook);
-            } else {
-                places = repedge_mve_places(vaddq_n_u8(lane_bits, bit % 8u), bit_width);
-                vector = repedge_mve_decode_inside(packed + bit / 8u, places, bit_width,
-                                                   layer->codebook, vctp8q(channels - i));
-            }
+            const repedge_mve_places_t places =
+                repedge_mve_places(vaddq_n_u8(lane_bits, (uint8_t)(bit % 8u)), bit_width);
+            const int8x16_t vector = repedge_mve_decode_inside(
+                packed + bit / 8u, places, bit_width, layer->codebook, vctp8q(channels - i));
             sum = vaddvaq_s8(sum, vector);
             vstrbq_s8(to, vector);
             to += SEGMENT_BYTES;
@@ -132,22 +150,22 @@ static inline __attribute__((always_inline)) int32_t decode_channel(const repedg
 }
 
 /* The common bit widths get loops of their own. */
-static int32_t decode_one(const repedge_layer_t *layer, const uint8_t *packed, int8_t *weights)
+static int32_t decode_channel(const repedge_layer_t *layer, const uint8_t *packed, int8_t *weights)
 {
     if (layer->input.channels % LANES != 0u) {
-        return decode_channel(layer, packed, layer->bit_width, false, weights);
+        return decode_any(layer, packed, weights);
     }
     switch (layer->bit_width) {
     case 2:
-        return decode_channel(layer, packed, 2u, true, weights);
+        return decode_whole(layer, packed, 2u, weights);
     case 3:
-        return decode_channel(layer, packed, 3u, true, weights);
+        return decode_whole(layer, packed, 3u, weights);
     case 4:
-        return decode_channel(layer, packed, 4u, true, weights);
+        return decode_whole(layer, packed, 4u, weights);
     case 8:
-        return decode_channel(layer, packed, 8u, true, weights);
+        return decode_whole(layer, packed, 8u, weights);
     default:
-        return decode_channel(layer, packed, layer->bit_width, true, weights);
+        return decode_whole(layer, packed, layer->bit_width, weights);
     }
 }
 
@@ -165,7 +183,7 @@ static void decode_strip(const repedge_layer_t *layer, uint32_t first, uint32_t 
         for (uint32_t lane = 0; lane < PAIR; ++lane) {
             const uint32_t channel = first + (k + lane < count ? k + lane : k);
             const uint8_t *const packed = layer->indices + channel * row_bytes;
-            const int32_t sum = decode_one(layer, packed, pair + lane * LANES);
+            const int32_t sum = decode_channel(layer, packed, pair + lane * LANES);
             repedge_mve_fill_block(block, lane, layer, channel, sum);
         }
     }
