@@ -65,3 +65,34 @@ MVE_DIRECT = ConvKernel(
     instructions=_direct_instructions,
     order=ohwi_order,
 )
+
+
+def _first_obstacle(conv: QuantizedConv, shape: LayerShape) -> str | None:
+    if shape.input_hwc[2] not in (1, 3):
+        return f"{shape.input_hwc[2]} input channels, allowed are 1 and 3"
+    return _too_many_channels(shape)
+
+
+def _first_scratch_bytes(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> int:
+    """Strip with a block per pair, and the window buffer: three rows of every column, read up to a vector too far."""
+    channels = shape.input_hwc[2]
+    pair_bytes = 2 * LANES * ceil(9 * channels / LANES) + BLOCK_BYTES
+    window_bytes = LANES * (3 * channels * _columns(conv, shape) // LANES + 2)
+    return ceil(strip_channels / 2) * pair_bytes + window_bytes
+
+
+def _first_instructions(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> float:
+    return 0.24 * shape.macs
+
+
+MVE_FIRST = ConvKernel(
+    name="mve_first",
+    constant="REPEDGE_KERNEL_MVE_FIRST",
+    function="repedge_conv3x3_s8_mve_first",
+    cores=CORES,
+    obstacle=_first_obstacle,
+    strip_choices=_strip_choices,
+    scratch_bytes=_first_scratch_bytes,
+    instructions=_first_instructions,
+    order=ohwi_order,
+)

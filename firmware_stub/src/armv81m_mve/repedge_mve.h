@@ -56,6 +56,11 @@ typedef void repedge_mve_tiles_t(const repedge_mve_run_t *run);
 repedge_mve_tiles_t repedge_mve_stride1_plain, repedge_mve_stride1_plain_16,
     repedge_mve_stride1_checked, repedge_mve_stride2_plain, repedge_mve_stride2_plain_16,
     repedge_mve_stride2_checked;
+/* Of windows of 1 or 3 channels instead of three rows. */
+repedge_mve_tiles_t repedge_mve_window1_stride1_plain, repedge_mve_window1_stride1_checked,
+    repedge_mve_window1_stride2_plain, repedge_mve_window1_stride2_checked,
+    repedge_mve_window3_stride1_plain, repedge_mve_window3_stride1_checked,
+    repedge_mve_window3_stride2_plain, repedge_mve_window3_stride2_checked;
 
 /* The two functions of a layer: for whole tiles of whole pairs, and for what is left at the right
  * edge and of an odd last channel. */

@@ -276,3 +276,90 @@
     TILES repedge_mve_stride2_plain, SEGMENT_STRIDE2, 2, REQUANTIZE_PLAIN, STORE_PLAIN
     TILES repedge_mve_stride1_checked, SEGMENT_STRIDE1, 1, REQUANTIZE_CHECKED, STORE_CHECKED
     TILES repedge_mve_stride2_checked, SEGMENT_STRIDE2, 2, REQUANTIZE_CHECKED, STORE_CHECKED
+
+/* Windows of 9 values: one vector per pixel; the weights stay in q3 and q4. */
+.macro WINDOW_1 step
+    vldrb.u8 q0, [r3]
+    vmladav.s8 r0, q0, q3
+    vldrb.u8 q1, [r3, #\step]
+    vmladav.s8 r8, q0, q4
+    vldrb.u8 q2, [r3, #2 * \step]
+    vmladav.s8 r2, q1, q3
+    vmladav.s8 r10, q1, q4
+    vldrb.u8 q0, [r3, #3 * \step]
+    vmladav.s8 r4, q2, q3
+    vmladav.s8 r12, q2, q4
+    vmladav.s8 r6, q0, q3
+    vmladav.s8 lr, q0, q4
+.endm
+
+/* Windows of 27 values: two vectors per pixel; the weights stay in q3 to q6. */
+.macro WINDOW_PIXEL_3 offset, sum0, sum1
+    vldrb.u8 q0, [r3, #\offset]
+    vmladav.s8 \sum0, q0, q3
+    vldrb.u8 q1, [r3, #\offset + 16]
+    vmladav.s8 \sum1, q0, q4
+    vmladava.s8 \sum0, q1, q5
+    vmladava.s8 \sum1, q1, q6
+.endm
+
+.macro WINDOW_3 step
+    WINDOW_PIXEL_3 0, r0, r8
+    WINDOW_PIXEL_3 \step, r2, r10
+    WINDOW_PIXEL_3 2 * \step, r4, r12
+    WINDOW_PIXEL_3 3 * \step, r6, lr
+.endm
+
+.macro LOAD_WEIGHTS_1
+    vldrw.u32 q3, [r1], #32
+    vldrw.u32 q4, [r1, #-16]
+.endm
+
+.macro LOAD_WEIGHTS_3
+    vldrw.u32 q3, [r1], #64
+    vldrw.u32 q4, [r1, #-48]
+    vldrw.u32 q5, [r1, #-32]
+    vldrw.u32 q6, [r1, #-16]
+.endm
+
+/* The first layer: pair by pair along the row. r3 window, r9 output, r11 tiles left, r5 output step,
+ * r1 the pair's weights, then its block. `step`: bytes between the windows of two pixels. */
+.macro TILES_WINDOW name, load_weights, window, step, requantize, store
+    FUNCTION \name
+    ENTER
+    ldr r1, [sp, #FRAME_WEIGHTS]
+1:
+    \load_weights
+    ldr r3, [sp]
+    ldr r9, [sp, #FRAME_OUTPUT]
+    ldr r11, [sp, #FRAME_TILES]
+    ldr r5, [sp, #FRAME_TILES + 4]
+2:
+    \window \step
+    TAKE_SUMS
+    ldm r1, {r0, r2, r4, r6, r8, r10, r12, lr}
+    \requantize
+    \store r9
+    add r9, r9, r5
+    add r3, r3, #4 * \step
+    subs r11, r11, #1
+    bne 2b
+    ldrd r0, r2, [sp, #FRAME_OUTPUT]
+    add r1, r1, #32
+    adds r0, r0, #2
+    subs r2, r2, #1
+    strd r0, r2, [sp, #FRAME_OUTPUT]
+    bne 1b
+    LEAVE
+    .size \name, . - \name
+.endm
+
+.macro TILES_WINDOW_BOTH name, load_weights, window, step
+    TILES_WINDOW \name\()_plain, \load_weights, \window, \step, REQUANTIZE_PLAIN, STORE_PLAIN
+    TILES_WINDOW \name\()_checked, \load_weights, \window, \step, REQUANTIZE_CHECKED, STORE_CHECKED
+.endm
+
+    TILES_WINDOW_BOTH repedge_mve_window1_stride1, LOAD_WEIGHTS_1, WINDOW_1, 3
+    TILES_WINDOW_BOTH repedge_mve_window1_stride2, LOAD_WEIGHTS_1, WINDOW_1, 6
+    TILES_WINDOW_BOTH repedge_mve_window3_stride1, LOAD_WEIGHTS_3, WINDOW_3, 9
+    TILES_WINDOW_BOTH repedge_mve_window3_stride2, LOAD_WEIGHTS_3, WINDOW_3, 18
