@@ -55,21 +55,43 @@ static window_t window_in(const repedge_layer_t *layer, int8_t *memory)
     return window;
 }
 
-/* Image row y, or padding where there is none, as kernel row ky of every column. */
-static void scatter_row(const window_t *window, const repedge_layer_t *layer, const int8_t *input,
-                        uint32_t y, uint32_t ky)
+/* `count` values of an image row as kernel row ky of their columns. */
+static void scatter_row(const window_t *window, const int8_t *values, uint32_t count, int8_t *to)
 {
-    const uint32_t count = (uint32_t)layer->input.width * layer->input.channels;
-    const int8_t *const row = input + (size_t)y * count;
-    const bool inside_image = y < layer->input.height; /* row -1 wraps to a large one */
-    int8_t *to = window->bytes + window->column_bytes + ky * layer->input.channels;
+    for (; count >= window->lanes; count -= window->lanes) {
+        const mve_pred16_t inside = vctp8q(window->lanes);
+        vstrbq_scatter_offset_p_s8(to, window->scatter, vldrbq_z_s8(values, inside), inside);
+        values += window->lanes;
+        to += window->lanes * 3u;
+    }
+    const mve_pred16_t inside = vctp8q(count);
+    vstrbq_scatter_offset_p_s8(to, window->scatter, vldrbq_z_s8(values, inside), inside);
+}
+
+/* The same of a row of padding. */
+static void scatter_padding(const window_t *window, int8_t value, uint32_t count, int8_t *to)
+{
     for (uint32_t at = 0; at < count; at += window->lanes) {
         const uint32_t rest = count - at;
         const mve_pred16_t inside = vctp8q(rest < window->lanes ? rest : window->lanes);
-        const int8x16_t values =
-            inside_image ? vldrbq_z_s8(row + at, inside) : vdupq_n_s8(layer->input_zero_point);
-        vstrbq_scatter_offset_p_s8(to, window->scatter, values, inside);
+        vstrbq_scatter_offset_p_s8(to, window->scatter, vdupq_n_s8(value), inside);
         to += window->lanes * 3u;
+    }
+}
+
+/* The three input rows of output row y. */
+static void load_rows(const window_t *window, const repedge_layer_t *layer, const int8_t *input,
+                      uint32_t y)
+{
+    const uint32_t count = (uint32_t)layer->input.width * layer->input.channels;
+    for (uint32_t ky = 0; ky < 3u; ++ky) {
+        const uint32_t row = y * layer->stride + ky - 1u;
+        int8_t *const to = window->bytes + window->column_bytes + ky * layer->input.channels;
+        if (row < layer->input.height) { /* row -1 wraps to a large one */
+            scatter_row(window, input + (size_t)row * count, count, to);
+        } else {
+            scatter_padding(window, layer->input_zero_point, count, to);
+        }
     }
 }
 
@@ -142,9 +164,7 @@ static void convolve_strip(const repedge_layer_t *layer, const int8_t *input,
     run.weights = strip;
     run.output = output;
     for (uint32_t y = 0; y < layer->output.height; ++y) {
-        for (uint32_t ky = 0; ky < 3u; ++ky) {
-            scatter_row(window, layer, input, y * layer->stride + ky - 1u, ky);
-        }
+        load_rows(window, layer, input, y);
         repedge_mve_run_row(&run, &loops, layer->output.width, count);
         run.output += (size_t)layer->output.width * layer->output.channels;
     }

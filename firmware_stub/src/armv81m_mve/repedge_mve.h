@@ -86,34 +86,51 @@ static inline repedge_mve_run_t repedge_mve_run(const repedge_layer_t *layer)
     return run;
 }
 
-/* `channels` output channels of one output row; rows, weights and output of the run are set. */
-static inline void repedge_mve_run_row(const repedge_mve_run_t *row,
-                                       const repedge_mve_loops_t *loops, uint32_t width,
-                                       uint32_t channels)
+/* What is left of a row: its last pixels, its last channel, or both. */
+static inline void repedge_mve_run_edge(const repedge_mve_run_t *row,
+                                        const repedge_mve_loops_t *loops, uint32_t width,
+                                        uint32_t channels, bool right_edge, bool odd_channel)
 {
     const uint32_t tiles = width / REPEDGE_MVE_PIXELS, pixels = width % REPEDGE_MVE_PIXELS;
     const uint32_t pairs = channels / REPEDGE_MVE_PAIR;
-    for (uint32_t part = 0; part < 4u; ++part) {
-        const bool right_edge = part & 1u, odd_channel = part & 2u;
-        repedge_mve_run_t run = *row;
-        run.tiles = right_edge ? pixels != 0u : tiles;
-        run.pairs = odd_channel ? channels % REPEDGE_MVE_PAIR : pairs;
-        if (run.tiles == 0u || run.pairs == 0u) {
-            continue;
+    repedge_mve_run_t run = *row;
+    run.tiles = right_edge ? 1u : tiles;
+    run.pairs = odd_channel ? 1u : pairs;
+    run.mask = right_edge ? (1u << 4u * pixels) - 1u : 0xFFFFu;
+    if (right_edge) {
+        for (uint32_t k = 0; k < 3u; ++k) {
+            run.rows[k] += tiles * loops->tile_bytes;
         }
-        run.mask = right_edge ? (1u << 4u * pixels) - 1u : 0xFFFFu;
-        if (right_edge) {
-            for (uint32_t k = 0; k < 3u; ++k) {
-                run.rows[k] += tiles * loops->tile_bytes;
-            }
-            run.output += tiles * run.output_step;
-        }
-        if (odd_channel) {
-            run.mask &= 0x3333u;
-            run.weights += pairs * loops->pair_bytes;
-            run.output += pairs * REPEDGE_MVE_PAIR;
-        }
-        (part == 0u ? loops->whole : loops->edge)(&run);
+        run.output += tiles * run.output_step;
+    }
+    if (odd_channel) {
+        run.mask &= 0x3333u;
+        run.weights += pairs * loops->pair_bytes;
+        run.output += pairs * REPEDGE_MVE_PAIR;
+    }
+    loops->edge(&run);
+}
+
+/* `channels` output channels of one output row; rows, weights and output of the run are set. */
+static inline void repedge_mve_run_row(repedge_mve_run_t *row, const repedge_mve_loops_t *loops,
+                                       uint32_t width, uint32_t channels)
+{
+    const bool right_edge = width % REPEDGE_MVE_PIXELS != 0u;
+    const bool odd_channel = channels % REPEDGE_MVE_PAIR != 0u;
+    row->tiles = width / REPEDGE_MVE_PIXELS;
+    row->pairs = channels / REPEDGE_MVE_PAIR;
+    row->mask = 0xFFFFu;
+    if (row->tiles != 0u && row->pairs != 0u) {
+        loops->whole(row);
+    }
+    if (right_edge && row->pairs != 0u) {
+        repedge_mve_run_edge(row, loops, width, channels, true, false);
+    }
+    if (odd_channel && row->tiles != 0u) {
+        repedge_mve_run_edge(row, loops, width, channels, false, true);
+    }
+    if (right_edge && odd_channel) {
+        repedge_mve_run_edge(row, loops, width, channels, true, true);
     }
 }
 
