@@ -31,7 +31,7 @@ def _groups(shape: LayerShape) -> int:
 def _strip_choices(conv: QuantizedConv, shape: LayerShape) -> tuple[int, ...]:
     """Whole pairs of channels, up to all of them."""
     every = 2 * ceil(shape.output_hwc[2] / 2)
-    return tuple(sorted({min(strip, every) for strip in (2, 4, 8, 16, 32, 64)}))
+    return tuple(sorted({min(strip, every) for strip in (2, 4, 8, 16, 32)}))
 
 
 def _direct_obstacle(conv: QuantizedConv, shape: LayerShape) -> str | None:
