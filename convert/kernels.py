@@ -6,12 +6,13 @@ from typing import Literal
 
 from convert.integer_model import IntegerModel, LayerShape, QuantizedConv
 from convert.kernel import ConvKernel, KernelChoice
+from convert.kernels_dsp import DSP_DIRECT, DSP_FIRST
 from convert.kernels_mve import MVE_DIRECT, MVE_FIRST
 from convert.kernels_portable import PORTABLE
 
 Prefer = Literal["speed", "ram", "flash"]
 
-KERNELS: tuple[ConvKernel, ...] = (PORTABLE, MVE_DIRECT, MVE_FIRST)
+KERNELS: tuple[ConvKernel, ...] = (PORTABLE, DSP_DIRECT, DSP_FIRST, MVE_DIRECT, MVE_FIRST)
 
 
 def choose_kernels(

@@ -36,6 +36,7 @@ from train.errors import Mismatch, ToolFailed
 
 IMAGES_NAME = "images.bin"
 MODEL_NAME = "model.safetensors"
+SCRATCH_LIMIT_BYTES = 16384  # of a layer, where the kernels can do with it
 LOGITS_NAME = "logits.bin"
 TIMEOUT_S = 3600.0
 MEAN_IMAGES = 8  # kernels branch on data where they saturate, so counts of images differ by a fraction of a percent
@@ -59,7 +60,7 @@ def deploy_cortex_m(
     *,
     images: int,
     prefer: Prefer = "speed",
-    scratch_limit_bytes: int | None = None,
+    scratch_limit_bytes: int | None = SCRATCH_LIMIT_BYTES,
 ) -> BackendResult:
     """Build for `target`, run the first `images` test vectors, profile the first one; everything is written below `out`.
 

@@ -1,0 +1,162 @@
+"""Direct convolutions for cores with the DSP extension (Cortex-M4, M7, M33): four output channels × two pixels at once.
+
+`dsp_direct` takes input channels in multiples of four, `dsp_first` any number, made for the few of a first layer. Both
+multiply in pair steps (two weights of four channels × two inputs of two pixels); `repedge_dsp.h` draws the layouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.integer_model import LayerShape, QuantizedConv
+from convert.kernel import ConvKernel, Order
+
+DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33"})
+GROUP = 4  # output channels computed together
+GROUP_BYTES = 64  # repedge_dsp_group_t
+STEP_BYTES = 16  # decoded weights of a pair step; also its inputs of two pixels twice
+MAX_TABLE_BITS = 4  # up to here a table of all pairs of codebook entries is built
+
+
+def direct_pairs(in_channels: int) -> int:
+    """Pair steps of one kernel row of the direct kernel."""
+    return 3 * in_channels // 2
+
+
+def first_pairs(in_channels: int) -> int:
+    """Pair steps of one kernel row of the first-layer kernel."""
+    return (3 * in_channels + 1) // 2
+
+
+def direct_order(out_channels: int, in_channels: int) -> NDArray[np.int64]:
+    """(1, n): per group of four channels (ky, kx, quad of inputs, two pair steps, channel, weight); pairs are c and c + 2."""
+    group, ky, kx, quad, step, lane, weight = np.indices(
+        (-(-out_channels // GROUP), 3, 3, in_channels // 4, 2, GROUP, 2), dtype=np.int64
+    )
+    channel = GROUP * group + lane
+    position = ((channel * 3 + ky) * 3 + kx) * in_channels + 4 * quad + step + 2 * weight
+    return np.where(channel < out_channels, position, -1).reshape(1, -1)
+
+
+def first_order(out_channels: int, in_channels: int) -> NDArray[np.int64]:
+    """(1, n): per group of four channels (ky, pair step, channel, weight); pairs follow one another in (kx, i) order."""
+    group, ky, step, lane, weight = np.indices(
+        (-(-out_channels // GROUP), 3, first_pairs(in_channels), GROUP, 2), dtype=np.int64
+    )
+    channel, tap = GROUP * group + lane, 2 * step + weight
+    position = (channel * 3 + ky) * 3 * in_channels + tap
+    return np.where((channel < out_channels) & (tap < 3 * in_channels), position, -1).reshape(1, -1)
+
+
+def requantize_obstacle(conv: QuantizedConv) -> str | None:
+    """Why SMMULR of a doubled accumulator would not be TFLite's rounding for this layer, or None where it provably is."""
+    _, shift = conv.requantization
+    if shift.max() > 0:
+        return "its outputs are finer than its accumulators"
+    if accumulator_bounds(conv).max() >= 2**30:
+        return "its accumulators may reach 2^30"
+    return None
+
+
+def accumulator_bounds(conv: QuantizedConv) -> NDArray[np.int64]:
+    """(O,): no accumulator, whole or partial, bias included, is larger; |input − zero point| <= 255."""
+    weights = np.abs(conv.weight_ohwi.astype(np.int64)).reshape(conv.bias.size, -1)
+    return 255 * weights.sum(axis=1) + np.abs(conv.bias.astype(np.int64))
+
+
+def strip_choices(conv: QuantizedConv, shape: LayerShape) -> tuple[int, ...]:
+    """Strips of whole groups that share the channels out evenly, largest first."""
+    groups = -(-shape.output_hwc[2] // GROUP)
+    return tuple(sorted({GROUP * -(-groups // strips) for strips in range(1, groups + 1)}, reverse=True))
+
+
+def _half(shape: LayerShape) -> int:
+    """Pairs of pixels in an output row."""
+    return (shape.output_hwc[1] + 1) // 2
+
+
+def _direct_row_bytes(conv: QuantizedConv, shape: LayerShape) -> int:
+    return (conv.stride * (_half(shape) - 1) + 3) * shape.input_hwc[2] * 4
+
+
+def _first_row_bytes(conv: QuantizedConv, shape: LayerShape) -> int:
+    return _half(shape) * first_pairs(shape.input_hwc[2]) * 8
+
+
+def _scratch_bytes(
+    row_bytes: Callable[[QuantizedConv, LayerShape], int], pairs: Callable[[int], int]
+) -> Callable[[QuantizedConv, LayerShape, int], int]:
+    """Strip of decoded weights, constants of its groups, three converted rows, in whose place the table is built."""
+
+    def scratch_bytes(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> int:
+        weights = 3 * pairs(shape.input_hwc[2]) * STEP_BYTES
+        table = 4 ** (conv.bit_width + 1) if conv.bit_width <= MAX_TABLE_BITS else 0
+        return strip_channels // GROUP * (weights + GROUP_BYTES) + max(3 * row_bytes(conv, shape), table)
+
+    return scratch_bytes
+
+
+def _instructions(
+    row_bytes: Callable[[QuantizedConv, LayerShape], int], pairs: Callable[[int], int], per_row_byte: float
+) -> Callable[[QuantizedConv, LayerShape, int], float]:
+    """Counted from the loops; the factors are fitted to emulation (benchmarks/results/kernels.json)."""
+
+    def instructions(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> float:
+        height, _, in_channels = shape.input_hwc
+        out_height, _, channels = shape.output_hwc
+        groups, strips = -(-channels // GROUP), -(-channels // strip_channels)
+        rows = sum(_rows_inside(y * conv.stride, height) for y in range(out_height))
+        steps = rows * pairs(in_channels) * _half(shape) * groups
+        group_ends = out_height * _half(shape) * groups
+        decoded = 3 * pairs(in_channels) * groups * (15 if conv.bit_width <= MAX_TABLE_BITS else 45)
+        table = 4**conv.bit_width * 6 if conv.bit_width <= MAX_TABLE_BITS else 0
+        per_strip = height * row_bytes(conv, shape) * per_row_byte + table + out_height * (220 + 24 * _half(shape))
+        return 11 * steps + 7 * rows * _half(shape) * groups + 65 * group_ends + decoded + strips * per_strip
+
+    return instructions
+
+
+def _rows_inside(top: int, height: int) -> int:
+    """Kernel rows that lie inside the image; `top` is the first one's input row + 1."""
+    return min(3, height + 1 - top) - (1 if top == 0 else 0)
+
+
+def _direct_obstacle(conv: QuantizedConv, shape: LayerShape) -> str | None:
+    if shape.input_hwc[2] % 4:
+        return "its input channels are no multiple of 4"
+    return requantize_obstacle(conv)
+
+
+def _kernel(
+    name: str,
+    order: Order,
+    obstacle: Callable[[QuantizedConv, LayerShape], str | None],
+    row_bytes: Callable[[QuantizedConv, LayerShape], int],
+    pairs: Callable[[int], int],
+    per_row_byte: float,
+) -> ConvKernel:
+    return ConvKernel(
+        name=f"dsp_{name}",
+        constant=f"REPEDGE_KERNEL_DSP_{name.upper()}",
+        function=f"repedge_conv3x3_s8_{name}",
+        cores=DSP_CORES,
+        obstacle=obstacle,
+        strip_choices=strip_choices,
+        scratch_bytes=_scratch_bytes(row_bytes, pairs),
+        instructions=_instructions(row_bytes, pairs, per_row_byte),
+        order=order,
+    )
+
+
+DSP_DIRECT = _kernel("direct", direct_order, _direct_obstacle, _direct_row_bytes, direct_pairs, 0.7)
+DSP_FIRST = _kernel(
+    "first",
+    first_order,
+    lambda conv, shape: requantize_obstacle(conv),
+    _first_row_bytes,
+    first_pairs,
+    4.0,
+)

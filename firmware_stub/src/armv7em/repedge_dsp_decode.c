@@ -1,0 +1,109 @@
+/* Weights of a strip from packed indices.
+ *
+ * A pair step holds eight indices, two of each of four output channels, so it takes bit_width whole
+ * bytes whatever the width. Up to four bits a table of all pairs gives both weights at once; above,
+ * each index is looked up in the codebook. */
+#include "repedge_dsp.h"
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+enum { MAX_TABLE_BITS = 4 };
+
+/* Both halves doubled: -254..254 each. */
+ALWAYS_INLINE uint32_t doubled_pair(int32_t low, int32_t high)
+{
+    return repedge_dsp_pack(2 * low, 2 * high);
+}
+
+static void build_table(const int8_t *codebook, uint32_t bit_width, uint32_t *table)
+{
+    const uint32_t entries = 1u << bit_width;
+    for (uint32_t high = 0; high < entries; ++high) {
+        for (uint32_t low = 0; low < entries; ++low) {
+            *table++ = doubled_pair(codebook[low], codebook[high]);
+        }
+    }
+}
+
+/* The bytes of a step, in one word; never a byte past them. */
+ALWAYS_INLINE uint32_t load_step(const uint8_t *indices, uint32_t bit_width)
+{
+    uint16_t half;
+    if (bit_width == 4u) {
+        return repedge_dsp_load(indices);
+    }
+    memcpy(&half, indices, sizeof half);
+    return bit_width == 2u ? half : half | (uint32_t)indices[2] << 16;
+}
+
+ALWAYS_INLINE void decode_pairs(const uint8_t *indices, uint32_t bit_width, size_t steps,
+                                uint32_t *weights, const uint32_t *table)
+{
+    const uint32_t bits = 2u * bit_width, mask = (1u << bits) - 1u;
+    for (; steps > 0u; --steps) {
+        const uint32_t step = load_step(indices, bit_width);
+        const uint32_t pair0 = table[step & mask];
+        const uint32_t pair1 = table[(step >> bits) & mask];
+        const uint32_t pair2 = table[(step >> (2u * bits)) & mask];
+        const uint32_t pair3 = table[step >> (3u * bits)];
+        indices += bit_width;
+        weights[0] = pair0;
+        weights[1] = pair1;
+        weights[2] = pair2;
+        weights[3] = pair3;
+        weights += DSP_GROUP;
+    }
+}
+
+/* Index k of a step: in its first word, or in its last one. */
+ALWAYS_INLINE uint32_t index_of(uint32_t first, uint32_t last, uint32_t bit_width, uint32_t k)
+{
+    const uint32_t bit = k * bit_width, mask = (1u << bit_width) - 1u;
+    return bit + bit_width <= 32u ? (first >> bit) & mask
+                                  : (last >> (bit - 8u * (bit_width - 4u))) & mask;
+}
+
+ALWAYS_INLINE void decode_singles(const uint8_t *indices, uint32_t bit_width, size_t steps,
+                                  uint32_t *weights, const int8_t *codebook)
+{
+    for (; steps > 0u; --steps) {
+        const uint32_t first = repedge_dsp_load(indices);
+        const uint32_t last = repedge_dsp_load(indices + bit_width - 4u);
+        indices += bit_width;
+        for (uint32_t channel = 0; channel < DSP_GROUP; ++channel) {
+            const int32_t low = codebook[index_of(first, last, bit_width, 2u * channel)];
+            const int32_t high = codebook[index_of(first, last, bit_width, 2u * channel + 1u)];
+            *weights++ = doubled_pair(low, high);
+        }
+    }
+}
+
+void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, size_t steps,
+                        uint32_t *weights, uint32_t *table)
+{
+    if (layer->bit_width <= MAX_TABLE_BITS) {
+        build_table(layer->codebook, layer->bit_width, table);
+    }
+    switch (layer->bit_width) {
+    case 2:
+        decode_pairs(indices, 2u, steps, weights, table);
+        return;
+    case 3:
+        decode_pairs(indices, 3u, steps, weights, table);
+        return;
+    case 4:
+        decode_pairs(indices, 4u, steps, weights, table);
+        return;
+    case 5:
+        decode_singles(indices, 5u, steps, weights, layer->codebook);
+        return;
+    case 6:
+        decode_singles(indices, 6u, steps, weights, layer->codebook);
+        return;
+    case 7:
+        decode_singles(indices, 7u, steps, weights, layer->codebook);
+        return;
+    default:
+        decode_singles(indices, 8u, steps, weights, layer->codebook);
+    }
+}
