@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.kernel_cases import inside_share, random_layer
 from convert import reference
+from convert.integer_model import Quantization
 from convert.kernels import kernel_choice
 from convert.kernels_mve import MVE_DIRECT, MVE_FIRST
 from convert.requantize import requantize
@@ -74,6 +75,29 @@ def test_convolution_equals_the_reference(runner, tmp_path, kernel, count):
     # not a comparison of clamped values only
     inside = [inside_share(c.conv, e, c.clamp) for c, e in zip(cases, expected, strict=True)]
     assert np.mean(inside) > 0.5
+
+
+@pytest.mark.parametrize("real_multiplier", [0.25, 0.375, 1.0, 1.5, 2.0])
+def test_halves_of_negative_values_round_away_from_zero(runner, tmp_path, real_multiplier):
+    """Small sums, so that halves are frequent; no layer with ReLU would show them."""
+    rng = np.random.default_rng(5)
+    conv, value = random_layer(rng, (8, 9, 1, 5, 1), 2, zero_points=(3, -2))
+    conv = dataclasses.replace(
+        conv,
+        input=Quantization(np.float32(1), 3),
+        output=Quantization(np.float32(1), -2),
+        codebook=np.array([-1, 0, 1, 2], np.int8),
+        weight_scale=np.array([real_multiplier], np.float32),
+        bias=np.arange(-2, 3, dtype=np.int32),
+    )
+    value = (value.astype(np.int16) // 16 + 3).astype(np.int8)
+    shape = conv_shape(conv, *value.shape[:2])
+    cases = [KernelCase(conv, kernel_choice(k, conv, shape, 4), value, (-128, 127)) for k in (MVE_DIRECT, MVE_FIRST)]
+    outputs, _ = run_kernels(runner, cases, tmp_path)
+    expected = _expected(cases[0])
+    assert inside_share(conv, expected, (-128, 127)) > 0.9
+    assert (expected < -2).mean() > 0.2
+    assert all(np.array_equal(output, expected) for output in outputs)
 
 
 def test_scratch_is_as_large_as_planned_and_filled_to_the_end(runner, tmp_path):
