@@ -41,14 +41,19 @@ def random_layer(
     zero_points: tuple[int, int] = (-128, -128),
     activation_bits: int = 8,
     extreme: bool = False,
+    ties: bool = False,
 ) -> tuple[QuantizedConv, NDArray[np.int8]]:
-    """A convolution of `parse_layer`'s sizes and an input; `extreme` weights and inputs are the ends of their ranges."""
+    """A convolution of `parse_layer`'s sizes and an input.
+
+    `extreme`: weights and inputs are the ends of their ranges; `ties`: the multiplier is a power of two, so that many
+    results lie halfway between two integers.
+    """
     height, width, in_channels, out_channels, stride = sizes
     codebook = _codebook(rng, bit_width, extreme)
     indices = rng.integers(0, codebook.size, (out_channels, 3, 3, in_channels), dtype=np.uint8)
     value = _extreme_input(rng, (height, width, in_channels)) if extreme else _input(rng, (height, width, in_channels))
-    scale = rng.uniform(0.005, 0.02, out_channels).astype(np.float32)
-    given = Quantization(np.float32(0.02), zero_points[0])
+    scale = np.full(out_channels, 2.0**-7) if ties else rng.uniform(0.005, 0.02, out_channels)
+    given = Quantization(np.float32(2.0**-6), zero_points[0])
     probe = QuantizedConv(
         f"{height}x{width}x{in_channels}-{out_channels}s{stride}",
         stride,
@@ -58,10 +63,10 @@ def random_layer(
         bit_width,
         codebook,
         indices,
-        scale,
+        scale.astype(np.float32),
         np.zeros(out_channels, np.int32),
     )
-    return _centred(probe, value), value
+    return _centred(probe, value, ties), value
 
 
 def inside_share(conv: QuantizedConv, output: NDArray[np.int8], clamp: tuple[int, int] | None = None) -> float:
@@ -89,12 +94,12 @@ def _extreme_input(rng: np.random.Generator, hwc: tuple[int, int, int]) -> NDArr
     return np.where(patterns[rng.integers(len(patterns))] == 1, 127, -128).astype(np.int8)
 
 
-def _centred(conv: QuantizedConv, value: NDArray[np.int8]) -> QuantizedConv:
+def _centred(conv: QuantizedConv, value: NDArray[np.int8], ties: bool) -> QuantizedConv:
     """The layer with bias and output scale that put most of its outputs between the clamps."""
     sums = reference.accumulate(conv, value[None])[0].reshape(-1, conv.bias.size).astype(np.float64)
     spread = max(float(sums.std()), 8.0 * float(np.abs(conv.codebook).max()))
     bias = np.round(1.5 * spread - sums.mean(axis=0)).astype(np.int32)
     levels = conv.clamp_max - conv.clamp_min
-    real = 0.02 * float(conv.weight_scale.max()) * 3.0 * spread
-    output = Quantization(np.float32(real / levels), conv.output.zero_point)
+    scale = float(conv.input.scale) * float(conv.weight_scale.max()) * 3.0 * spread / levels
+    output = Quantization(np.float32(2.0 ** np.ceil(np.log2(scale)) if ties else scale), conv.output.zero_point)
     return dataclasses.replace(conv, bias=bias, output=output)

@@ -86,15 +86,29 @@ def _first_row_bytes(conv: QuantizedConv, shape: LayerShape) -> int:
     return _half(shape) * first_pairs(shape.input_hwc[2]) * 8
 
 
+def _direct_border_bytes(conv: QuantizedConv, shape: LayerShape) -> int:
+    """A column of zero points."""
+    return shape.input_hwc[2]
+
+
+def _first_border_bytes(conv: QuantizedConv, shape: LayerShape) -> int:
+    """A line of int16: every window of both pixels, and one value more."""
+    columns = conv.stride * (2 * _half(shape) - 1) + 3
+    return -(-2 * (columns * shape.input_hwc[2] + 1) // 4) * 4
+
+
 def _scratch_bytes(
-    row_bytes: Callable[[QuantizedConv, LayerShape], int], pairs: Callable[[int], int]
+    row_bytes: Callable[[QuantizedConv, LayerShape], int],
+    border_bytes: Callable[[QuantizedConv, LayerShape], int],
+    pairs: Callable[[int], int],
 ) -> Callable[[QuantizedConv, LayerShape, int], int]:
-    """Strip of decoded weights, constants of its groups, three converted rows, in whose place the table is built."""
+    """Decoded weights, constants of their groups, three converted rows (before them the table of pairs), the border."""
 
     def scratch_bytes(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> int:
         weights = 3 * pairs(shape.input_hwc[2]) * STEP_BYTES
         table = 4 ** (conv.bit_width + 1) if conv.bit_width <= MAX_TABLE_BITS else 0
-        return strip_channels // GROUP * (weights + GROUP_BYTES) + max(3 * row_bytes(conv, shape), table)
+        rows = max(3 * row_bytes(conv, shape), table)
+        return strip_channels // GROUP * (weights + GROUP_BYTES) + rows + border_bytes(conv, shape)
 
     return scratch_bytes
 
@@ -135,6 +149,7 @@ def _kernel(
     order: Order,
     obstacle: Callable[[QuantizedConv, LayerShape], str | None],
     row_bytes: Callable[[QuantizedConv, LayerShape], int],
+    border_bytes: Callable[[QuantizedConv, LayerShape], int],
     pairs: Callable[[int], int],
     per_row_byte: float,
 ) -> ConvKernel:
@@ -145,18 +160,21 @@ def _kernel(
         cores=DSP_CORES,
         obstacle=obstacle,
         strip_choices=strip_choices,
-        scratch_bytes=_scratch_bytes(row_bytes, pairs),
+        scratch_bytes=_scratch_bytes(row_bytes, border_bytes, pairs),
         instructions=_instructions(row_bytes, pairs, per_row_byte),
         order=order,
     )
 
 
-DSP_DIRECT = _kernel("direct", direct_order, _direct_obstacle, _direct_row_bytes, direct_pairs, 0.7)
+DSP_DIRECT = _kernel(
+    "direct", direct_order, _direct_obstacle, _direct_row_bytes, _direct_border_bytes, direct_pairs, 0.7
+)
 DSP_FIRST = _kernel(
     "first",
     first_order,
     lambda conv, shape: requantize_obstacle(conv),
     _first_row_bytes,
+    _first_border_bytes,
     first_pairs,
     4.0,
 )

@@ -63,14 +63,19 @@ void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, si
 
 /* How a kernel lays out input rows. */
 typedef struct {
-    uint32_t row_pairs;  /* pair steps of one kernel row */
-    uint32_t step_bytes; /* from one pixel pair to the next */
-    uint32_t row_words;  /* of one converted row */
-    /* Convert one input row into `row`; `layer` says how wide it is. */
-    void (*convert)(const repedge_layer_t *layer, const int8_t *input_row, uint32_t *row);
+    uint32_t row_pairs;    /* pair steps of one kernel row */
+    uint32_t step_bytes;   /* from one pixel pair to the next */
+    uint32_t row_words;    /* of one converted row */
+    uint32_t border_bytes; /* a multiple of 4, at the end of the scratch */
+    /* Fill `border` with what lies left and right of the image; once per layer. */
+    void (*prepare)(const repedge_layer_t *layer, int8_t *border);
+    /* Convert one input row into `row`. */
+    void (*convert)(const repedge_layer_t *layer, const int8_t *input_row, int8_t *border,
+                    uint32_t *row);
 } repedge_dsp_layout_t;
 
-/* The whole convolution with that layout. Scratch: strip of weights, groups, three rows. */
+/* The whole convolution with that layout. Scratch: weights of a strip, its groups, three rows, and
+ * the layout's border. */
 void repedge_dsp_convolve(const repedge_layer_t *layer, const repedge_dsp_layout_t *layout,
                           const int8_t *input, int8_t *scratch, int8_t *output);
 
@@ -92,6 +97,11 @@ static inline uint32_t repedge_dsp_load(const void *from)
     uint32_t word;
     memcpy(&word, from, sizeof word);
     return word;
+}
+
+static inline void repedge_dsp_store(void *to, uint32_t word)
+{
+    memcpy(to, &word, sizeof word);
 }
 
 /* int16 lanes: offset + bytes 0 and 2 of a word, and offset + bytes 1 and 3. */

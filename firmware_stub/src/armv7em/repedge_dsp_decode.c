@@ -15,23 +15,48 @@ ALWAYS_INLINE uint32_t doubled_pair(int32_t low, int32_t high)
     return repedge_dsp_pack(2 * low, 2 * high);
 }
 
+/* The first line of the table holds the low weights alone, until the others are made from it. */
 static void build_table(const int8_t *codebook, uint32_t bit_width, uint32_t *table)
 {
     const uint32_t entries = 1u << bit_width;
-    for (uint32_t high = 0; high < entries; ++high) {
-        for (uint32_t low = 0; low < entries; ++low) {
-            *table++ = doubled_pair(codebook[low], codebook[high]);
+    for (uint32_t low = 0; low < entries; ++low) {
+        table[low] = doubled_pair(codebook[low], 0);
+    }
+    for (uint32_t high = entries; high-- > 0u;) {
+        const uint32_t added = doubled_pair(0, codebook[high]);
+        for (uint32_t low = 0; low < entries; low += 4u) {
+            for (uint32_t k = 0; k < 4u; ++k) {
+                table[high * entries + low + k] = table[low + k] + added;
+            }
         }
     }
+}
+
+/* Four-bit indices: a byte is a pair. */
+static void decode_bytes(const uint8_t *indices, size_t steps, uint32_t *weights,
+                         const uint32_t *table)
+{
+    __asm volatile("1: ldr r6, [%[indices]], #4\n"
+                   "uxtb r3, r6\n"
+                   "ubfx r4, r6, #8, #8\n"
+                   "ubfx r5, r6, #16, #8\n"
+                   "lsr r6, r6, #24\n"
+                   "ldr r3, [%[table], r3, lsl #2]\n"
+                   "ldr r4, [%[table], r4, lsl #2]\n"
+                   "ldr r5, [%[table], r5, lsl #2]\n"
+                   "ldr r6, [%[table], r6, lsl #2]\n"
+                   "subs %[steps], %[steps], #1\n"
+                   "stmia %[weights]!, {r3, r4, r5, r6}\n"
+                   "bne 1b"
+                   : [indices] "+r"(indices), [weights] "+r"(weights), [steps] "+r"(steps)
+                   : [table] "r"(table)
+                   : "r3", "r4", "r5", "r6", "cc", "memory");
 }
 
 /* The bytes of a step, in one word; never a byte past them. */
 ALWAYS_INLINE uint32_t load_step(const uint8_t *indices, uint32_t bit_width)
 {
     uint16_t half;
-    if (bit_width == 4u) {
-        return repedge_dsp_load(indices);
-    }
     memcpy(&half, indices, sizeof half);
     return bit_width == 2u ? half : half | (uint32_t)indices[2] << 16;
 }
@@ -92,7 +117,7 @@ void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, si
         decode_pairs(indices, 3u, steps, weights, table);
         return;
     case 4:
-        decode_pairs(indices, 4u, steps, weights, table);
+        decode_bytes(indices, steps, weights, table);
         return;
     case 5:
         decode_singles(indices, 5u, steps, weights, layer->codebook);
