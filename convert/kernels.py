@@ -7,12 +7,13 @@ from typing import Literal
 from convert.integer_model import IntegerModel, LayerShape, QuantizedConv
 from convert.kernel import ConvKernel, KernelChoice
 from convert.kernels_dsp import DSP_DIRECT, DSP_FIRST
+from convert.kernels_mve import MVE_DIRECT, MVE_FIRST
 from convert.kernels_portable import PORTABLE
 from convert.kernels_winograd import WINOGRAD_KERNELS
 
 Prefer = Literal["speed", "ram", "flash"]
 
-KERNELS: tuple[ConvKernel, ...] = (PORTABLE, DSP_DIRECT, DSP_FIRST, *WINOGRAD_KERNELS)
+KERNELS: tuple[ConvKernel, ...] = (PORTABLE, DSP_DIRECT, DSP_FIRST, *WINOGRAD_KERNELS, MVE_DIRECT, MVE_FIRST)
 
 
 def choose_kernels(

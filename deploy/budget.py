@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from deploy.config import AccuracyLimits, BudgetConfig, TargetLimits
+from deploy.targets import Target
 from train.errors import BudgetExceeded, ConfigError
+from train.validation import explain
 
+# figures that a kind of target cannot have: an NPU is not executed here
+NEVER_KNOWN = {"ethos_u": ("instructions",)}
 UNITS = {"flash_bytes": "bytes", "ram_bytes": "bytes", "instructions": "instructions", "latency_ms": "ms"}
 
 
@@ -27,6 +31,24 @@ def check_budget(config: BudgetConfig, report: Mapping[str, Any]) -> dict[str, A
     for name in sorted(config.targets):
         limits += _target_limits(name, config.targets[name], report)
     return {"passed": all(limit["passed"] for limit in limits), "limits": limits}
+
+
+def check_figures_exist(config: BudgetConfig, targets: Sequence[Target]) -> None:
+    """Before any work: `ConfigError` for a limit on a target that is not deployed, or on a figure its kind never has."""
+    kinds = {target.name: target.kind for target in targets}
+    for name, limits in config.targets.items():
+        if name not in kinds:
+            raise ConfigError(
+                f"budget targets.{name}: not among the deployed targets ({', '.join(kinds)}), so it would have no figures"
+                f"{_did_you_mean(name, list(kinds))}"
+            )
+        for key, limit in limits.model_dump().items():
+            if limit is not None and key in NEVER_KNOWN.get(kinds[name], ()):
+                known = [other for other in UNITS if other not in NEVER_KNOWN[kinds[name]]]
+                raise ConfigError(
+                    f"budget targets.{name}.{key}: no such figure exists for {name}, which is compiled but not executed; "
+                    f"available are {', '.join(known)}; remove the limit or set one of these"
+                )
 
 
 def raise_if_broken(budget: Mapping[str, Any]) -> None:
@@ -61,7 +83,7 @@ def load_budget(path: Path) -> BudgetConfig:
     try:
         config = BudgetConfig.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_error(error)}") from error
+        raise ConfigError(f"{path}:\n{explain(error, BudgetConfig)}") from error
     if not _limit_count(config):
         raise ConfigError(
             f"{path}: no limit in it; a budget sets at least one, e.g. targets.cortex-m4.flash_bytes: 65536"
@@ -72,23 +94,6 @@ def load_budget(path: Path) -> BudgetConfig:
 def _limit_count(config: BudgetConfig) -> int:
     sections: list[BaseModel] = [config.accuracy, *config.targets.values()]
     return sum(value is not None for section in sections for value in section.model_dump().values())
-
-
-def _first_error(error: ValidationError) -> str:
-    """The first fault of a budget file; for an unknown key, the keys that are allowed there and the nearest one."""
-    fault = error.errors()[0]
-    path = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] != "extra_forbidden":
-        return f"{path}: {fault['input']!r}: {fault['msg']}; correct the value"
-    allowed = _keys_at(fault["loc"])
-    return f"{path}: unknown key; allowed are {', '.join(allowed)}{_did_you_mean(str(fault['loc'][-1]), allowed)}"
-
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
-    section: type[BaseModel] = BudgetConfig
-    if len(location) > 1:
-        section = AccuracyLimits if location[0] == "accuracy" else TargetLimits
-    return list(section.model_fields)
 
 
 def _did_you_mean(found: str, allowed: list[str]) -> str:

@@ -17,7 +17,7 @@ from convert.tflite_exact import FILE_NAME, verify_tflite
 from deploy.result import BackendResult, ConvertedModel
 from deploy.targets import EthosUTarget
 from deploy.vela_decode import AS_MULTISET, IN_ORDER, NOT_DECODED, LayerStreams, check_streams
-from deploy.vela_run import OperatorEstimate, VelaReport, run_vela
+from deploy.vela_run import LOG_NAME, OperatorEstimate, VelaReport, run_vela
 from deploy.vela_stream import VelaOutput, read_vela_output
 from train.errors import UnsupportedLayer
 
@@ -33,7 +33,7 @@ def deploy_ethos_u(converted: ConvertedModel, target: EthosUTarget, out: Path) -
     if output.cpu_operators:
         raise UnsupportedLayer(
             f"target {target.name}: {', '.join(output.cpu_operators)} left to the CPU, all must run on the NPU; "
-            f"see {out / 'vela.log'} for Vela's reason"
+            f"{out / LOG_NAME} has Vela's reason, it begins: {(out / LOG_NAME).read_text()[:300].strip()}"
         )
     streams = check_streams(converted.model, output, report.layer_of_command, target.accelerator)
     return BackendResult(

@@ -20,6 +20,8 @@ STAGES = {
     "host_c": "C on the host",
     "tflite_ref": "TFLite reference kernels",
     "tvm_host": "TVM on the host",
+    "tflite_runtime_default": "tflite-runtime, default kernels",
+    "litert_default": "LiteRT, default kernels",
 }
 
 
@@ -71,8 +73,8 @@ def decimal(value: float | None, digits: int = 3) -> str:
     """A real number with `digits` significant digits, without exponent for everyday magnitudes."""
     if value is None:
         return MISSING
-    text = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
-    return text.replace("-", "−") if "e" not in text else text
+    text = f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:#.{digits}g}".rstrip(".")
+    return text if "e" in text else text.replace("-", "−")
 
 
 def band_range(band: Mapping[str, Any] | None) -> str:

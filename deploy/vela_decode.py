@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
 from deploy import mlw_runner
-from deploy.vela_order import ORDERS, StreamOrder, stream_positions
+from deploy.vela_order import stream_order, stream_positions
 from deploy.vela_stream import KernelCall, VelaOutput
 from train.errors import Mismatch, ToolFailed
 
@@ -52,9 +52,10 @@ def check_streams(
 ) -> list[LayerStreams]:
     """Decode and compare every layer; `Mismatch` names the layer whose integers are not the model's."""
     slices = _slices_by_layer(output.calls, layer_of_command)
-    ranges = {range_.offset: range_ for call in output.calls if not call.weight_format for range_ in call.weights}
-    streams = {str(key): _stream(output.flash, range_.offset, range_.length) for key, range_ in ranges.items()}
-    decoded = decode_streams(streams) if accelerator in ORDERS else {}
+    known = [call for call in output.calls if stream_order(accelerator, call.weight_format)]
+    ranges = {range_.offset: range_.length for call in known for range_ in call.weights}
+    streams = {str(offset): _stream(output.flash, offset, length) for offset, length in ranges.items()}
+    decoded = decode_streams(streams) if streams else {}
     return [
         _check_layer(layer, slices.get(layer.name, []), output.flash, decoded, accelerator) for layer in model.layers
     ]
@@ -105,7 +106,7 @@ def _check_layer(
         _check_registers(layer, call)
         channels = np.arange(start, start + call.output_depth)
         _check_scales(layer, call, channels, flash, accelerator)
-        proofs.add(_check_weights(layer, call, weight[channels], decoded, ORDERS.get(accelerator)))
+        proofs.add(_check_weights(layer, call, weight[channels], decoded, accelerator))
         start += call.output_depth
     proven = next(level for level in (NOT_DECODED, AS_MULTISET, IN_ORDER) if level in proofs)
     weight_bytes = sum(range_.length for call in slices for range_ in call.weights)
@@ -115,24 +116,19 @@ def _check_layer(
 
 def _check_registers(layer: Layer, call: KernelCall) -> None:
     """Zero points, clamp, stride and sizes as the NPU gets them."""
-    convolution = isinstance(layer, QuantizedConv)
-    expected = {
-        "zero points": (layer.input.zero_point, layer.output.zero_point),
-        "clamp": (layer.clamp_min, layer.clamp_max) if isinstance(layer, QuantizedConv) else (-128, 127),
-        "stride": layer.stride if isinstance(layer, QuantizedConv) else 1,
-        "kernel": (3, 3) if convolution else (1, 1),
-        "input channels": layer.indices.shape[-1],
-    }
-    found = {
-        "zero points": call.zero_points,
-        "clamp": call.clamp,
-        "stride": call.stride,
-        "kernel": call.kernel_hw,
-        "input channels": call.input_depth,
-    }
-    for what, value in expected.items():
-        if found[what] != value:
-            raise _mismatch(layer, f"{what} {found[what]} in Vela's output, the model has {value}")
+    if isinstance(layer, QuantizedConv):
+        clamp, stride, kernel = (layer.clamp_min, layer.clamp_max), layer.stride, (3, 3)
+    else:
+        clamp, stride, kernel = (-128, 127), 1, (1, 1)
+    for what, found, expected in (
+        ("zero points", call.zero_points, (layer.input.zero_point, layer.output.zero_point)),
+        ("clamp", call.clamp, clamp),
+        ("stride", call.stride, stride),
+        ("kernel", call.kernel_hw, kernel),
+        ("input channels", call.input_depth, layer.indices.shape[-1]),
+    ):
+        if found != expected:
+            raise _mismatch(layer, f"{what} {found} in Vela's output, the model has {expected}")
 
 
 def _check_scales(layer: Layer, call: KernelCall, channels: NDArray[np.int64], flash: bytes, accelerator: str) -> None:
@@ -170,10 +166,11 @@ def _check_weights(
     call: KernelCall,
     weight_ohwi: NDArray[np.int8],
     decoded: Mapping[str, NDArray[np.int16]],
-    order: StreamOrder | None,
+    accelerator: str,
 ) -> str:
     """How far the weights of one call are proven; `Mismatch` where even the values differ."""
-    if order is None or call.weight_format != 0 or len(call.weights) != order.cores:
+    order = stream_order(accelerator, call.weight_format)
+    if order is None or len(call.weights) != order.cores:
         return NOT_DECODED
     proofs = []
     for core, range_ in enumerate(call.weights):
@@ -189,6 +186,8 @@ def _check_weights(
         proofs.append(bool(np.array_equal(values, expected)))
         if not np.array_equal(_nonzero_sorted(values), _nonzero_sorted(own)):
             raise _mismatch(layer, "the decoded weights are other values than the model's")
+    if not all(proofs) and order.settled:
+        raise _mismatch(layer, "the decoded weights are the model's values at other places")
     return IN_ORDER if all(proofs) else AS_MULTISET
 
 

@@ -2,19 +2,20 @@
 
 A stream runs over blocks of output channels and, inside each, blocks of input channels. Inside a block, "depth first"
 takes all input channels of one kernel element before the next element; "part kernel first" takes the elements of one
-small run of input channels first. Innermost are `output_unit` output channels times INPUT_UNIT input channels.
+small run of input channels first. Innermost are `output_unit` output channels times `input_unit` input channels.
 What does not fill a unit is stored as zeros. Ethos-U85 reads kernel rows to and fro, the four phases of a stride-2
 kernel one after the other, and the input blocks of every second output block backwards.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-INPUT_UNIT = 8
+PLAIN_FORMAT = 0
+SPARSE_FORMAT = 0x10  # at most two non-zero weights of every four along the input channels
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,24 @@ class StreamOrder:
 
     cores: int = 1
     output_unit: int = 8
+    input_unit: int = 8
     depth_first_block: int = 32
     part_kernel_block: int = 16
     part_kernel_run: int = 8
     element_multiple: int = 4
     to_and_fro: bool = False
+    formats: tuple[int, ...] = (PLAIN_FORMAT,)  # what the codec decodes; Ethos-U85 has a third, beyond the palette
+    settled: bool = True  # seen for every kind of layer we have; else another order is a notice, not an error
 
 
-_U85 = StreamOrder(depth_first_block=64, part_kernel_run=16, element_multiple=2, to_and_fro=True)
+_U85 = StreamOrder(
+    depth_first_block=64,
+    part_kernel_run=16,
+    element_multiple=5,
+    to_and_fro=True,
+    formats=(PLAIN_FORMAT, SPARSE_FORMAT),
+    settled=False,
+)
 ORDERS = {
     "ethos-u55-32": StreamOrder(output_unit=4),
     "ethos-u55-64": StreamOrder(),
@@ -41,6 +52,14 @@ ORDERS = {
     "ethos-u85-128": _U85,
     "ethos-u85-256": _U85,
 }
+
+
+def stream_order(accelerator: str, weight_format: int) -> StreamOrder | None:
+    """The order of one stream, or None where it is not known or the codec cannot decode the format."""
+    order = ORDERS.get(accelerator)
+    if order is None or weight_format not in order.formats:
+        return None
+    return replace(order, input_unit=16) if weight_format == SPARSE_FORMAT else order
 
 
 def stream_positions(
@@ -83,7 +102,9 @@ def _filled(block: NDArray[np.int64], outputs: int, elements: int, inputs: int) 
 
 def _depth_first(block: NDArray[np.int64], order: StreamOrder) -> NDArray[np.int64]:
     filled = _filled(block, order.output_unit, 1, order.depth_first_block)
-    units = filled.reshape(-1, order.output_unit, filled.shape[1], filled.shape[2] // INPUT_UNIT, INPUT_UNIT)
+    units = filled.reshape(
+        -1, order.output_unit, filled.shape[1], filled.shape[2] // order.input_unit, order.input_unit
+    )
     return units.transpose(0, 2, 3, 1, 4).reshape(-1)  # (Ob, Ou, E, Ib, Iu) -> (Ob, E, Ib, Ou, Iu)
 
 
@@ -94,7 +115,7 @@ def _part_kernel_first(block: NDArray[np.int64], order: StreamOrder) -> NDArray[
         order.output_unit,
         filled.shape[1],
         filled.shape[2] // order.part_kernel_run,
-        order.part_kernel_run // INPUT_UNIT,
-        INPUT_UNIT,
+        order.part_kernel_run // order.input_unit,
+        order.input_unit,
     )
     return units.transpose(3, 0, 2, 4, 1, 5).reshape(-1)  # (Ob, Ou, E, Ir, Ib, Iu) -> (Ir, Ob, E, Ib, Ou, Iu)

@@ -58,7 +58,7 @@ class KernelCall:
     kernel_hw: tuple[int, int]
     stride: int
     part_kernel_first: bool
-    weight_format: int  # 0 is the format of mlw_codec; Ethos-U85 has a second one
+    weight_format: int  # 0 on Ethos-U55 and U65; see deploy.vela_order
     zero_points: tuple[int, int]  # input, output
     clamp: tuple[int, int]  # lowest and highest output
 

@@ -13,17 +13,22 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from deploy.budget import check_figures_exist
+from deploy.targets import load_target, target_names
 from repedge.recipe import load_recipe
 from train.errors import Mismatch
 
 
 def _run_of(options: argparse.Namespace) -> Any:
+    recipe = load_recipe(options.recipe, options.set)
+    targets = options.target.split(",") if getattr(options, "target", None) else recipe.deploy.targets
+    check_figures_exist(recipe.budget, [load_target(name) for name in targets])
+    # imported after the recipe was checked: a typo is answered at once, without loading torch and TVM
     from repedge.pipeline import Run
     from repedge.progress import Progress
     from repedge.stages import claim_run_folder
     from train.artefact import write_text
 
-    recipe = load_recipe(options.recipe, options.set)
     out = options.out or Path("runs") / recipe.name
     folder = claim_run_folder(out, recipe.name, force=options.force)
     write_text(out / "recipe.yaml", recipe.to_yaml())
@@ -32,9 +37,9 @@ def _run_of(options: argparse.Namespace) -> Any:
 
 def run(options: argparse.Namespace) -> int:
     """All stages."""
+    current = _run_of(options)
     from repedge import pipeline
 
-    current = _run_of(options)
     current.progress.say(f"repedge run {options.recipe} -> {current.folder.path}")
     pipeline.train_stage(current)
     pipeline.convert_stage(current)
@@ -44,25 +49,25 @@ def run(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """The training stage."""
+    current = _run_of(options)
     from repedge import pipeline
 
-    current = _run_of(options)
     return _print_manifest(pipeline.train_stage(current), current.folder.train, options)
 
 
 def convert(options: argparse.Namespace) -> int:
     """The conversion stage."""
+    current = _run_of(options)
     from repedge import pipeline
 
-    current = _run_of(options)
     return _print_manifest(pipeline.convert_stage(current, options.checkpoint), current.folder.convert, options)
 
 
 def deploy(options: argparse.Namespace) -> int:
     """The deployment stage, then the report."""
+    current = _run_of(options)
     from repedge import pipeline
 
-    current = _run_of(options)
     names = options.target.split(",") if options.target else None
     pipeline.deploy_stage(current, names)
     return _report(current, options, names)
@@ -106,8 +111,6 @@ def _print_manifest(manifest: Any, folder: Path, options: argparse.Namespace) ->
 
 def targets(options: argparse.Namespace) -> int:
     """List targets."""
-    from deploy.targets import load_target, target_names
-
     found = [load_target(name) for name in target_names()]
     wanted = (options.core or "").lower()
     chosen = [t for t in found if wanted in t.name.lower() or wanted in t.kind]

@@ -25,6 +25,11 @@ repedge_convolve_t repedge_conv3x3_s8_first;
 repedge_convolve_t repedge_conv3x3_s8_winograd2;
 repedge_convolve_t repedge_conv3x3_s8_winograd4;
 
+/* The same for Armv8.1-M with MVE, two output channels x four pixels at once;
+ * convert/kernels_mve.py likewise. */
+repedge_convolve_t repedge_conv3x3_s8_mve_direct;
+repedge_convolve_t repedge_conv3x3_s8_mve_first;
+
 /* Global average: int8 (H, W, C) -> int8 (C); sum / count, half away from zero. */
 void repedge_average_pool_s8(const repedge_layer_t *layer, const int8_t *input, int8_t *output);
 

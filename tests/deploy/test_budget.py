@@ -125,10 +125,10 @@ def test_budget_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("target: {}", "target: unknown key; allowed are accuracy, targets; did you mean targets"),
+        ("target: {}", "target: unknown key; did you mean targets. allowed here: accuracy, targets"),
         ("accuracy: {top1: 97}", r"accuracy\.top1: unknown key; .*did you mean top1_m"),
         ("targets: {m4: {flash: 1}}", r"targets\.m4\.flash: unknown key; .*did you mean flash_bytes"),
-        ("targets: {m4: {flash_bytes: -1}}", r"targets\.m4\.flash_bytes: -1"),
+        ("targets: {m4: {flash_bytes: -1}}", r"targets\.m4\.flash_bytes: found -1"),
         ("targets: {m4: {}}", "no limit in it"),
         ("- 1", "no mapping in it"),
         ("a: [", "not YAML"),

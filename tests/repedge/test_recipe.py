@@ -48,7 +48,6 @@ def test_set_overrides_a_nested_key(recipe_path):
         ("model.size=xs", "exclude each other"),
         ("data.resize=8", "data.resize"),
         ("budget.targets.cortex-m4.flash=3", "did you mean flash_bytes"),
-        ("budget.targets.cortex-m7.flash_bytes=3", "not among deploy.targets"),
         ("seed", "not of the form"),
         ("name=No Spaces", "name"),
     ],

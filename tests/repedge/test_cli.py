@@ -1,0 +1,78 @@
+"""Wrong usage: one clear error on stderr and the exit code that the design promises."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from repedge.cli import main
+
+
+def test_help_shows_the_verbs_and_the_exit_codes(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("run", "train", "convert", "deploy", "report", "targets", "check", "compare", "inspect", "exit codes"):
+        assert word in text
+
+
+def test_an_unknown_verb_is_exit_2():
+    with pytest.raises(SystemExit) as stopped:
+        main(["fly"])
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "missing.yaml"], "no such file"),
+        (["inspect", "missing.bin"], "no such file or folder"),
+        (["check", "missing"], "no report.json"),
+        (["compare", "a", "b"], "no report.json"),
+    ],
+)
+def test_a_missing_input_is_exit_2_and_one_line(arguments, message, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_targets_can_be_chosen_by_core(capsys):
+    assert main(["targets", "--core", "m4", "--json"]) == 0
+    assert [target["name"] for target in json.loads(capsys.readouterr().out)] == ["cortex-m4"]
+
+
+def test_a_misspelt_target_fails_before_any_training(tmp_path, capsys):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "name: r\nmodel: {size: xs}\ndata: {name: digits, resize: [32, 32]}\ndeploy: {targets: [cortex-m9]}\n"
+    )
+    assert main(["run", str(recipe), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "cortex-m9: no such target; allowed are" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "train").exists()
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("cortex-m7: {flash_bytes: 1}", "cortex-m7: not among the deployed targets"),
+        ("ethos-u55-128: {instructions: 1}", "instructions: no such figure exists for ethos-u55-128"),
+    ],
+)
+def test_a_limit_without_a_figure_fails_before_any_training(tmp_path, capsys, limit, message):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"name: r\nmodel: {{size: xs}}\nbudget: {{targets: {{{limit}}}}}\n")
+    assert main(["run", str(recipe), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_tool_is_exit_3_with_its_package(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["doctor"]) == 3
+    assert "qemu-system-arm" in capsys.readouterr().out
