@@ -30,8 +30,10 @@ def markdown(rows: Sequence[Row], peers: Mapping[str, Any]) -> str:
         own = [row for row in everything if row["core"] == core]
         parts.append(f"## {CORE_NAMES[core]}\n")
         parts.append(_sums(own))
-        parts.append("### Instructions per multiply-accumulate\n\n" + _table(own, _per_mac))
-        parts.append("### Scratch, bytes\n\n" + _table([row for row in own if row["bits"] in (4, 8)], _scratch))
+        four_bits = [row for row in own if row["bits"] == 4 or "peer" in row]
+        parts.append("### Instructions per multiply-accumulate, 4 bit and peers\n\n" + _table(four_bits, _per_mac))
+        parts.append("### Instructions per multiply-accumulate, fastest kernel by bits\n\n" + _by_bits(own))
+        parts.append("### Scratch, bytes\n\n" + _table(four_bits, _scratch))
         parts.append(
             "### Estimated cycles per multiply-accumulate (middle of the band)\n\n"
             + _table([row for row in own if row["bits"] == 4 and "peer" not in row], _cycles)
@@ -76,6 +78,19 @@ def _table(rows: Sequence[Row], figure: Any) -> str:
         lines.append(
             f"| {_label(key, peer=peer)} | " + " | ".join(cells.get(layer, "–") for layer in PEER_LAYERS) + " |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def _by_bits(rows: Sequence[Row]) -> str:
+    """The fastest of our kernels within little scratch, and with any, for each number of bits."""
+    lines = ["| bits, scratch | " + " | ".join(PEER_LAYERS) + " |", "|---" * (len(PEER_LAYERS) + 1) + "|"]
+    for bits in sorted({row["bits"] for row in rows if "peer" not in row}):
+        for label, limit in (("16 KiB", SMALL_SCRATCH), ("any", None)):
+            own = [row for row in rows if "peer" not in row and row["bits"] == bits]
+            able = [row for row in own if limit is None or row["scratch_bytes"] <= limit]
+            best = [_fewest([row for row in able if row["layer"] == layer]) for layer in PEER_LAYERS]
+            cells = ["–" if row is None else f"{_per_mac(row)} {row['kernel']}" for row in best]
+            lines.append(f"| {bits}, {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -11,12 +11,13 @@ from benchmarks.kernel_cases import random_layer
 from convert.c_source import verify_c_model, write_c_model
 from convert.integer_model import LayerShape, Quantization
 from convert.kernel import pack_in_order, unpack_in_order
-from convert.kernels import KERNELS, choose_kernels, conv_choices
+from convert.kernels import KERNELS, arena_bytes, choose_kernels, conv_choices
 from convert.kernels_dsp import DSP_DIRECT, accumulator_bounds
 from convert.memory_plan import plan_memory
 from tests.random_models import random_model
 
 MODEL = random_model(5, input_hwc=(9, 7, 3), widths=(8, 6, 12), strides=(1, 2, 1), bit_widths=(4, 3, 2))
+CONVS = list(zip(MODEL.convs, (shape for shape in MODEL.shapes() if shape.kind == "conv"), strict=True))
 CORES = (None, "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 
 
@@ -57,15 +58,35 @@ def test_without_a_core_and_for_flash_everything_is_portable():
         assert {choice.kernel.name for choice in choices} == {"portable"}
 
 
-def test_scratch_limit_is_kept_where_a_kernel_can():
-    for limit in (400, 2000, 4000, 8000):
-        assert all(choice.scratch_bytes <= limit for choice in choose_kernels(MODEL, "cortex-m4", ram_limit=limit))
+def _plan(core="cortex-m4", **wishes):
+    return plan_memory(MODEL, choose_kernels(MODEL, core, **wishes))
 
 
-def test_ram_takes_the_least_scratch_of_all_choices():
-    shapes = [shape for shape in MODEL.shapes() if shape.kind == "conv"]
-    for conv, shape, choice in zip(MODEL.convs, shapes, choose_kernels(MODEL, "cortex-m4", prefer="ram"), strict=True):
-        assert choice.scratch_bytes == min(other.scratch_bytes for other in conv_choices(conv, shape, "cortex-m4"))
+def _instructions(plan):
+    return sum(placement.choice.instructions for placement in plan.placements if placement.choice)
+
+
+def test_smallest_arena_is_the_neediest_layers_with_its_least_scratch():
+    least = [
+        min(arena_bytes(shape, choice) for choice in conv_choices(conv, shape, "cortex-m4")) for conv, shape in CONVS
+    ]
+    assert _plan(prefer="ram").arena_bytes == max(least)
+
+
+def test_limit_is_kept_and_more_room_is_never_slower():
+    smallest = _plan(prefer="ram").arena_bytes
+    limits = [smallest, smallest + 500, smallest + 3000, smallest + 20000]
+    plans = [_plan(ram_limit=limit) for limit in limits]
+    assert all(plan.arena_bytes <= limit for plan, limit in zip(plans, limits, strict=True))
+    counts = [_instructions(plan) for plan in plans]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_ram_takes_the_fastest_kernels_of_its_arena():
+    plan = _plan(prefer="ram")
+    for (conv, shape), placement in zip(CONVS, plan.placements, strict=False):
+        able = [c for c in conv_choices(conv, shape, "cortex-m4") if arena_bytes(shape, c) <= plan.arena_bytes]
+        assert placement.choice.instructions == min(choice.instructions for choice in able)
 
 
 def test_layer_whose_output_is_finer_than_its_accumulator_is_an_obstacle():
