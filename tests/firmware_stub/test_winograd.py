@@ -25,7 +25,7 @@ def _cases(seed, random, extreme):
     rng = np.random.default_rng(seed)
     kernels = [kernel_named("dsp_winograd2"), kernel_named("dsp_winograd4")]
     cases = [random_case(rng, kernels[k % 2], CHANNELS, SIDE) for k in range(random)]
-    return cases + [extreme_case(rng, kernels[k % 2], (*CHANNELS, 32, 64), 9) for k in range(extreme)]
+    return cases + [extreme_case(rng, kernels[k % 2], (*CHANNELS, 32, 48), 9) for k in range(extreme)]
 
 
 def _wanted(cases):

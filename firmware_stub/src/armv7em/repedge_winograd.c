@@ -73,12 +73,12 @@ static const uint8_t *stream_of(const run_t *run, uint32_t channel)
 static void transform_weights(const run_t *run, uint32_t first, uint32_t end)
 {
     uint32_t taps[TAP_WORDS];
-    const uint32_t pair_bytes = WINOGRAD_TAPS * run->layer->bit_width;
+    const uint32_t pair_bytes = WINOGRAD_STEPS * run->layer->bit_width;
     const uint32_t pair_words = run->transform->positions * WINOGRAD_LANES;
     const uint8_t *stream = stream_of(run, first);
     uint32_t *u = run->u;
     for (uint32_t count = (end - first) / WINOGRAD_LANES * run->pairs; count > 0u; --count) {
-        repedge_winograd_decode(run->layer, run->table, stream, taps);
+        repedge_dsp_decode(run->layer, stream, WINOGRAD_STEPS, taps, run->table);
         run->transform->weights(taps, u);
         stream += pair_bytes;
         u += pair_words;
@@ -290,9 +290,7 @@ void repedge_winograd(const repedge_layer_t *layer, const winograd_transform_t *
                       const int8_t *input, int8_t *scratch, int8_t *output)
 {
     const run_t run = start(layer, transform, input, scratch, output);
-    if (layer->bit_width <= 4u) {
-        repedge_winograd_pair_table(layer, run.table);
-    }
+    repedge_dsp_build_table(layer, run.table);
     if (strips_first(&run)) {
         run_strips_first(&run);
     } else {
