@@ -49,9 +49,7 @@ def random_case(rng: np.random.Generator, kernel: ConvKernel, channels: Sequence
     given = int(rng.choice([-128, 127, int(rng.integers(-128, 128))]))
     output = int(rng.choice([-128, int(rng.integers(-128, 100))]))
     bits = int(rng.choice([8, 8, int(rng.integers(4, 8))]))
-    conv, value = random_layer(
-        rng, sizes, int(rng.integers(2, 9)), zero_points=(given, output), activation_bits=bits
-    )
+    conv, value = random_layer(rng, sizes, int(rng.integers(2, 9)), zero_points=(given, output), activation_bits=bits)
     without_relu = [(-128, 127), (max(-128, output - 90), min(127, output + 90))]
     clamp = without_relu[int(rng.integers(2))] if rng.random() < 0.3 else None
     if clamp and rng.random() < 0.5:  # negative accumulators too
@@ -59,15 +57,21 @@ def random_case(rng: np.random.Generator, kernel: ConvKernel, channels: Sequence
     return KernelCase(conv, _random_choice(rng, kernel, conv, value), value, clamp)
 
 
-def extreme_case(rng: np.random.Generator, kernel: ConvKernel, channels: Sequence[int], largest_side: int) -> KernelCase:
+def extreme_case(
+    rng: np.random.Generator, kernel: ConvKernel, channels: Sequence[int], largest_side: int
+) -> KernelCase:
     """Inputs −128 and 127 in patterns, weights −127 and 127 in patterns that add up in the transforms."""
     sizes = (int(rng.integers(3, largest_side + 1)), int(rng.integers(3, largest_side + 1)))
     widths = (int(rng.choice(channels)), int(rng.choice(channels)))
-    conv, value = random_layer(rng, (*sizes, *widths, 1), 2, zero_points=(int(rng.choice([-128, 0, 127])), -128), extreme=True)
+    conv, value = random_layer(
+        rng, (*sizes, *widths, 1), 2, zero_points=(int(rng.choice([-128, 0, 127])), -128), extreme=True
+    )
     out, ky, kx, _ = np.indices(conv.indices.shape)
     patterns = ((ky + kx) % 2, ky % 2, kx % 2, np.zeros_like(ky), (ky + kx + out) % 2, rng.integers(0, 2, ky.shape))
     indices = patterns[int(rng.integers(len(patterns)))].astype(np.uint8)
-    sums = accumulate(dataclasses.replace(conv, indices=indices, bias=0 * conv.bias), value[None]).reshape(-1, widths[1])
+    sums = accumulate(dataclasses.replace(conv, indices=indices, bias=0 * conv.bias), value[None]).reshape(
+        -1, widths[1]
+    )
     middle, spread = sums.mean(axis=0), max(float(sums.std(axis=0).max()), 1000.0)
     scale = np.float32(0.02 * float(conv.weight_scale.max()) * 4 * spread / 255)
     fitting = dataclasses.replace(conv.output, scale=scale)
@@ -92,7 +96,11 @@ def _random_choice(
 def build_host_driver(folder: Path, flags: Sequence[str] = ()) -> Callable[[Sequence[KernelCase]], NDArray[np.int8]]:
     """A function from cases to all their outputs in a row, computed by the kernels with the plain C steps."""
     winograd = sorted((STUB / "src/armv7em").glob("repedge_*winograd*.c"))
-    sources = [*winograd, STUB / "src/armv7em/portable/repedge_winograd_steps.c", ROOT / "tests/firmware_stub/winograd_driver.c"]
+    sources = [
+        *winograd,
+        STUB / "src/armv7em/portable/repedge_winograd_steps.c",
+        ROOT / "tests/firmware_stub/winograd_driver.c",
+    ]
     includes = [f"-I{STUB / name}" for name in ("include", "src")]
     warnings = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wshadow"]
     command = ["gcc", *warnings, *flags, *includes, "-o", folder / "driver", *sources]

@@ -9,8 +9,8 @@
  * division is exact; convert/winograd.py proves per layer that nothing leaves its type. Weights are
  * doubled, since requantization wants twice the sum.
  *
- * Channels go in pairs, two int16 in one 32-bit word, for SMLAD: pair 2q holds the channels 4q (low)
- * and 4q + 2 (high), pair 2q + 1 holds 4q + 1 and 4q + 3. Layouts, in words:
+ * Channels go in pairs, two int16 in one 32-bit word, for SMLAD: pair 2q holds the channels 4q
+ * (low) and 4q + 2 (high), pair 2q + 1 holds 4q + 1 and 4q + 3. Layouts, in words:
  *     U[pair][position][output channel of 4]
  *     V[pair][position][tile of 2]
  *     M[position][output channel of 4][tile of 2] */
@@ -23,8 +23,8 @@
 /* Output channels, and tiles, that are multiplied at once; taps of the kernel. */
 enum { WINOGRAD_LANES = 4, WINOGRAD_TILES = 2, WINOGRAD_TAPS = 9, WINOGRAD_POSITIONS_MAX = 36 };
 
-/* A pair of input channels and four output channels take nine steps of repedge_dsp_decode: the order
- * of the indices is output channel of four, tap (kx, ky), weight of the pair. */
+/* A pair of input channels and four output channels take nine steps of repedge_dsp_decode: the
+ * order of the indices is output channel of four, tap (kx, ky), weight of the pair. */
 enum { WINOGRAD_STEPS = 9 };
 
 /* The patch of one tile: int8 pixels, channels innermost. */

@@ -1,5 +1,5 @@
-/* The steps of both transforms in plain C, straight from their matrices: for hosts, where tests prove
- * the algorithm. Whole numbers modulo 2^32 throughout; U and V fit int16. */
+/* The steps of both transforms in plain C, straight from their matrices: for hosts, where tests
+ * prove the algorithm. Whole numbers modulo 2^32 throughout; U and V fit int16. */
 #include "../../repedge_unpack.h"
 #include "../repedge_winograd.h"
 
@@ -32,7 +32,10 @@ static const matrices_t four = {
               {0, 2, -1, -2, 1, 0},
               {0, 4, 0, -5, 0, 1}},
     .weights = {{1, 0, 0}, {1, 1, 1}, {1, -1, 1}, {1, 2, 4}, {1, -2, 4}, {0, 0, 1}},
-    .output = {{6, -4, -4, 1, 1, 0}, {0, -4, 4, 2, -2, 0}, {0, -4, -4, 4, 4, 0}, {0, -4, 4, 8, -8, 24}},
+    .output = {{6, -4, -4, 1, 1, 0},
+               {0, -4, 4, 2, -2, 0},
+               {0, -4, -4, 4, 4, 0},
+               {0, -4, 4, 8, -8, 24}},
     .inverse = 0x38e38e39u, /* 576 = 9 * 2^6 */
     .shift = 6u,
 };
@@ -113,7 +116,8 @@ static void transform_channel(const matrices_t *matrices, const int8_t *patch,
 static void input(const matrices_t *matrices, const int8_t *patch, uint32_t *v,
                   const winograd_patch_t *shape)
 {
-    const uint32_t pair_words = (matrices->outputs + 2u) * (matrices->outputs + 2u) * WINOGRAD_TILES;
+    const uint32_t pair_words =
+        (matrices->outputs + 2u) * (matrices->outputs + 2u) * WINOGRAD_TILES;
     for (uint32_t quad = 0; quad < shape->quads; ++quad) {
         for (uint32_t channel = 0; channel < 4u; ++channel) {
             transform_channel(matrices, patch + 4u * quad + channel, shape,
@@ -133,7 +137,8 @@ static void multiply(const matrices_t *matrices, const uint32_t *u, const uint32
                 const uint32_t at = pair * positions + position;
                 const uint32_t a = u[at * WINOGRAD_LANES + sum / WINOGRAD_TILES];
                 const uint32_t b = v[at * WINOGRAD_TILES + sum % WINOGRAD_TILES];
-                total += (uint32_t)(half(a, 0u) * half(b, 0u)) + (uint32_t)(half(a, 1u) * half(b, 1u));
+                total +=
+                    (uint32_t)(half(a, 0u) * half(b, 0u)) + (uint32_t)(half(a, 1u) * half(b, 1u));
             }
             *m++ = (int32_t)total;
         }
@@ -150,7 +155,8 @@ static int8_t requantize(int32_t doubled, const winograd_channel_t *channel)
 }
 
 /* A' M A of one output channel at (y, x), divided down to twice the convolution */
-static int32_t doubled_convolution(const matrices_t *matrices, const int32_t *m, uint32_t y, uint32_t x)
+static int32_t doubled_convolution(const matrices_t *matrices, const int32_t *m, uint32_t y,
+                                   uint32_t x)
 {
     const uint32_t side = matrices->outputs + 2u;
     uint32_t sum = 0;
