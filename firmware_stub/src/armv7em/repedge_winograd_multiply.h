@@ -75,14 +75,13 @@
     ldr     r2, [sp]
     cmp     r0, r2
     bne     3b
-4:  ldrd    r2, r12, [sp]
-    ldrd    r3, lr, [sp, #8]
-    stmia   r12!, {r4-r11}
+4:  ldmia   sp, {r2, r3, r12, lr}
+    stmia   r3!, {r4-r11}
     adds    r2, #16
-    strd    r2, r12, [sp]
-    sub     r0, r0, r3
-    sub     r1, r1, r3, lsr #1
-    cmp     r12, lr
+    strd    r2, r3, [sp]
+    sub     r0, r0, r12
+    sub     r1, r1, r12, lsr #1
+    cmp     r3, lr
     bne     2b
     add     sp, #20
     pop     {r4-r11, pc}
