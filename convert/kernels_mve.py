@@ -84,12 +84,17 @@ def _direct_instructions(conv: QuantizedConv, shape: LayerShape, strip_channels:
     steps = strips * shape.output_hwc[0] * (100 + 21 * ceil(shape.output_hwc[1] / PIXELS)) + _edges(shape, strips)
     tail = 3 * width if in_channels % LANES else 0
     rows = strips * (height + 2) * (groups * (40 + 3 * width) + tail)
-    if in_channels % LANES == 0:
-        vector = 7 if 8 % conv.bit_width == 0 else 10
-        decoding = channels * (130 + groups * (9 * vector + 10))
-    else:
-        decoding = channels * (160 + 9 * (15 + 32 * groups))
-    return tiles + steps + rows + decoding
+    return tiles + steps + rows + channels * (140 + _decoding(conv.bit_width, in_channels))
+
+
+def _decoding(bit_width: int, in_channels: int) -> int:
+    """Instructions to decode one output channel's weights; the cases of repedge_mve_decode_channel."""
+    groups = ceil(in_channels / LANES)
+    if in_channels % LANES:
+        return 9 * (15 + 32 * groups)
+    if bit_width == 4 and in_channels % (2 * LANES) == 0:
+        return 50 * groups
+    return groups * (9 * (7 if 8 % bit_width == 0 else 10) + 10)
 
 
 MVE_DIRECT = ConvKernel(

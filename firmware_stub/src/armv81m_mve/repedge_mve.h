@@ -18,6 +18,12 @@
 #define REPEDGE_MVE_PAIR 2u
 #define REPEDGE_MVE_LANES 16u
 
+#define REPEDGE_MVE_TAPS 9u
+
+/* Weights of a pair of output channels and a group of sixteen input channels:
+ * [tap][channel of the pair][16]. */
+#define REPEDGE_MVE_SEGMENT_BYTES (REPEDGE_MVE_TAPS * REPEDGE_MVE_PAIR * REPEDGE_MVE_LANES)
+
 /* What becomes of a pair's sums; the two channels are 0 and 1. */
 typedef struct {
     int32_t output_zero_point;
@@ -155,13 +161,13 @@ static inline repedge_mve_places_t repedge_mve_places(uint8x16_t bits, uint32_t 
     return places;
 }
 
-/* Sixteen weights. An index that ends in the byte it starts in gets that byte a second time as the
- * high one, above its bit_width bits. */
+/* Sixteen weights. Where indices may span two bytes, one that ends in the byte it starts in gets
+ * that byte a second time as the high one, above its bit_width bits. */
 static inline int8x16_t repedge_mve_decode(const uint8_t *bytes, repedge_mve_places_t places,
-                                           uint32_t bit_width, const int8_t *codebook)
+                                           uint32_t bit_width, bool spans, const int8_t *codebook)
 {
     uint8x16_t index = vshlq_u8(vldrbq_gather_offset_u8(bytes, places.low_byte), places.right);
-    if (8u % bit_width != 0u) {
+    if (spans) {
         const uint8x16_t high = vldrbq_gather_offset_u8(bytes, places.high_byte);
         index = vorrq_u8(index, vshlq_u8(high, places.left));
     }
@@ -180,6 +186,17 @@ static inline int8x16_t repedge_mve_decode_inside(const uint8_t *bytes, repedge_
     const uint8x16_t mask = vdupq_n_u8((uint8_t)((1u << bit_width) - 1u));
     return vldrbq_gather_offset_z_s8(codebook, vandq_u8(index, mask), inside);
 }
+
+/* Whether groups of input channels are the even and the odd ones of thirty-two. */
+static inline bool repedge_mve_splits_nibbles(const repedge_layer_t *layer)
+{
+    return layer->bit_width == 4u && layer->input.channels % (2u * REPEDGE_MVE_LANES) == 0u;
+}
+
+/* The weights of one output channel from its packed row to one channel's places of the strip:
+ * segment by segment, every second vector. Returns their sum. */
+int32_t repedge_mve_decode_channel(const repedge_layer_t *layer, const uint8_t *packed,
+                                   int8_t *weights);
 
 /* The pair's channel `lane` of the block; weight_sum is the sum of its weights. */
 static inline void repedge_mve_fill_block(repedge_mve_block_t *block, uint32_t lane,
