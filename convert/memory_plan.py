@@ -12,9 +12,7 @@ from math import prod
 
 from convert.integer_model import IntegerModel, LayerShape
 from convert.kernel import KernelChoice
-from convert.kernels import choose_kernels
-
-ALIGNMENT = 16  # bytes; REPEDGE_ARENA_ALIGNMENT
+from convert.kernels import ALIGNMENT, choose_kernels
 
 
 @dataclass(frozen=True)

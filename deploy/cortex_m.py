@@ -36,7 +36,7 @@ from train.errors import Mismatch, ToolFailed
 
 IMAGES_NAME = "images.bin"
 MODEL_NAME = "model.safetensors"
-SCRATCH_LIMIT_BYTES = 16384  # of a layer, where the kernels can do with it
+RESERVED_RAM_BYTES = 1024  # static RAM beside arena and stack
 LOGITS_NAME = "logits.bin"
 TIMEOUT_S = 3600.0
 MEAN_IMAGES = 8  # kernels branch on data where they saturate, so counts of images differ by a fraction of a percent
@@ -60,14 +60,15 @@ def deploy_cortex_m(
     *,
     images: int,
     prefer: Prefer = "speed",
-    scratch_limit_bytes: int | None = SCRATCH_LIMIT_BYTES,
+    ram_limit_bytes: int | None = None,
 ) -> BackendResult:
     """Build for `target`, run the first `images` test vectors, profile the first one; everything is written below `out`.
 
-    The kernels are chosen for the target's core; their tables are written anew, in `out/model`.
+    The kernels are chosen for the target's core; their tables are written anew, in `out/model`. `ram_limit_bytes`, of
+    static RAM and stack, is the chip's where it is not given.
     """
     model, vectors = converted.model, converted.vectors.first(images)
-    plan = plan_memory(model, choose_kernels(model, target.core, prefer=prefer, ram_limit=scratch_limit_bytes))
+    plan = target_plan(model, target, prefer=prefer, ram_limit_bytes=ram_limit_bytes)
     elf = build_firmware(
         write_tables(model, plan, out / "model"), target.core, out / "build", memory=firmware_memory(target)
     )
@@ -89,6 +90,15 @@ def deploy_cortex_m(
         else ()
     )
     return proven(f"firmware_{target.name}", converted.vectors, logits, target=entry, notices=notices)
+
+
+def target_plan(
+    model: IntegerModel, target: CortexMTarget, *, prefer: Prefer = "speed", ram_limit_bytes: int | None = None
+) -> MemoryPlan:
+    """Kernels and arena for a target, within the limit where the kernels can keep to it."""
+    arena = min(ram_limit_bytes or target.ram.size_bytes, target.ram.size_bytes)
+    arena -= target.stack_bytes + RESERVED_RAM_BYTES
+    return plan_memory(model, choose_kernels(model, target.core, prefer=prefer, ram_limit=arena))
 
 
 def write_tables(model: IntegerModel, plan: MemoryPlan, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from convert.integer_model import LayerShape, QuantizedConv
 from convert.kernel import KernelChoice
 from deploy.emulator import build_plugin, run_system
 from deploy.firmware_build import SOURCE, FirmwareMemory, build_firmware
-from deploy.profile import OUTSIDE
+from deploy.profile import OUTSIDE, Profile
 from deploy.targets import CortexMTarget, Region, load_target
 from train.artefact import write_bytes
 from train.errors import ConfigError, ToolFailed
@@ -40,6 +40,7 @@ MACHINES = {
     "cortex-m55": ("mps3-an547", 0x00000000, 0x20000000),
 }
 SIZE_BYTES = 0x80000
+TIMEOUT_S = 1200.0
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,30 @@ def run_kernels(
     runner: KernelRunner, cases: list[KernelCase], folder: Path, *, count: bool = False
 ) -> tuple[list[NDArray[np.int8]], list[int]]:
     """Outputs (H, W, C) of all cases, and with `count` the instructions of each (at most `COUNTED`)."""
+    if count:
+        outputs, profile = profile_kernels(runner, cases, folder)
+        return outputs, list(profile.layer_instructions(len(cases)))
+    _write_cases(cases, folder)
+    run_system(runner.target, runner.elf, folder, timeout_s=TIMEOUT_S)
+    return _read_outputs(cases, folder), []
+
+
+def profile_kernels(
+    runner: KernelRunner, cases: list[KernelCase], folder: Path
+) -> tuple[list[NDArray[np.int8]], Profile]:
+    """Outputs (H, W, C) of at most `COUNTED` cases and their exact counts; case k is bucket k."""
+    _write_cases(cases, folder)
+    plugin = build_plugin(folder / "plugin")
+    run = run_system(runner.target, runner.elf, folder, plugin=plugin, memory=False, timeout_s=TIMEOUT_S)
+    return _read_outputs(cases, folder), run.counts
+
+
+def _write_cases(cases: list[KernelCase], folder: Path) -> None:
     head = np.array([len(cases)], "<u4").tobytes()
     write_bytes(folder / "cases.bin", head + b"".join(case.to_bytes() for case in cases))
-    plugin = build_plugin(folder / "plugin") if count else None
-    run = run_system(runner.target, runner.elf, folder, plugin=plugin, memory=False, timeout_s=1200)
+
+
+def _read_outputs(cases: list[KernelCase], folder: Path) -> list[NDArray[np.int8]]:
     content = np.frombuffer((folder / "results.bin").read_bytes(), np.int8)
     sizes = [int(np.prod(case.output_hwc)) for case in cases]
     if content.size != sum(sizes):
@@ -118,5 +139,4 @@ def run_kernels(
             f"{folder / 'results.bin'}: {content.size} bytes, {sum(sizes)} are expected; see the log beside it"
         )
     parts = np.split(content, np.cumsum(sizes)[:-1])
-    outputs = [part.reshape(case.output_hwc) for part, case in zip(parts, cases, strict=True)]
-    return outputs, list(run.counts.layer_instructions(len(cases))) if count else []
+    return [part.reshape(case.output_hwc) for part, case in zip(parts, cases, strict=True)]

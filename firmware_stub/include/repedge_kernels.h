@@ -20,6 +20,11 @@ repedge_convolve_t repedge_conv3x3_s8;
 repedge_convolve_t repedge_conv3x3_s8_direct;
 repedge_convolve_t repedge_conv3x3_s8_first;
 
+/* The same at stride 1 by exact integer Winograd transforms, 2x2 or 4x4 outputs at once, with the
+ * weights transformed on the fly; convert/kernels_winograd.py likewise. */
+repedge_convolve_t repedge_conv3x3_s8_winograd2;
+repedge_convolve_t repedge_conv3x3_s8_winograd4;
+
 /* The same for Armv8.1-M with MVE, two output channels x four pixels at once;
  * convert/kernels_mve.py likewise. */
 repedge_convolve_t repedge_conv3x3_s8_mve_direct;

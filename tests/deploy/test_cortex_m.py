@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from convert.c_source import FOLDER_NAME, write_c_model
-from convert.kernels import choose_kernels
 from convert.memory_plan import plan_memory
 from convert.reference import run
 from convert.vectors import Vectors
 from deploy import cortex_m
-from deploy.cortex_m import check_stores, deploy_cortex_m
+from deploy.cortex_m import check_stores, deploy_cortex_m, target_plan
 from deploy.elf_symbols import ElfImage, Symbol, read_elf
 from deploy.elf_weights import check_elf_weights
 from deploy.profile import BucketCount, Profile
@@ -45,7 +44,7 @@ def converted(tmp_path_factory):
 
 
 def _m4_plan(model):
-    return plan_memory(model, choose_kernels(model, "cortex-m4"))
+    return target_plan(model, load_target("cortex-m4"))
 
 
 @pytest.fixture(scope="module")

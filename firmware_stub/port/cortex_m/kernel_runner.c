@@ -74,6 +74,10 @@ static repedge_convolve_t *convolution(int32_t kernel)
         return repedge_conv3x3_s8_direct;
     case REPEDGE_KERNEL_DSP_FIRST:
         return repedge_conv3x3_s8_first;
+    case REPEDGE_KERNEL_DSP_WINOGRAD2:
+        return repedge_conv3x3_s8_winograd2;
+    case REPEDGE_KERNEL_DSP_WINOGRAD4:
+        return repedge_conv3x3_s8_winograd4;
 #elif defined(__ARM_FEATURE_MVE)
     case REPEDGE_KERNEL_MVE_DIRECT:
         return repedge_conv3x3_s8_mve_direct;
