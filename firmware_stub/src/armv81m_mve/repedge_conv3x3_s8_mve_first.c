@@ -12,7 +12,7 @@
 #include "repedge_unpack.h"
 
 enum { LANES = REPEDGE_MVE_LANES, PAIR = REPEDGE_MVE_PAIR, PIXELS = REPEDGE_MVE_PIXELS };
-enum { TAPS = 9, MAX_VECTORS = 2 };
+enum { TAPS = REPEDGE_MVE_TAPS, MAX_VECTORS = 2 };
 
 typedef struct {
     int8_t *bytes;

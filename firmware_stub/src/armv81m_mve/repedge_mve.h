@@ -13,26 +13,27 @@
 
 #include "repedge_model.h"
 
-/* Pixels and channels of a tile, and int8 lanes of a vector. */
+/* Pixels and channels of a tile, int8 lanes of a vector, taps of a kernel. */
 #define REPEDGE_MVE_PIXELS 4u
 #define REPEDGE_MVE_PAIR 2u
 #define REPEDGE_MVE_LANES 16u
-
 #define REPEDGE_MVE_TAPS 9u
 
 /* Weights of a pair of output channels and a group of sixteen input channels:
  * [tap][channel of the pair][16]. */
 #define REPEDGE_MVE_SEGMENT_BYTES (REPEDGE_MVE_TAPS * REPEDGE_MVE_PAIR * REPEDGE_MVE_LANES)
 
-/* What becomes of a pair's sums; the two channels are 0 and 1. */
+/* What becomes of one channel's sums. */
+typedef struct {
+    int32_t bias; /* bias - input zero point * sum of the channel's weights, modulo 2^32 */
+    int32_t multiplier;
+    int32_t right; /* shift where it is negative, else 0 */
+} repedge_mve_channel_t;
+
+/* What becomes of a pair's sums. */
 typedef struct {
     int32_t output_zero_point;
-    int32_t bias0; /* bias - input zero point * sum of the channel's weights, modulo 2^32 */
-    int32_t multiplier0;
-    int32_t right0; /* shift where it is negative, else 0 */
-    int32_t bias1;
-    int32_t multiplier1;
-    int32_t right1;
+    repedge_mve_channel_t channels[REPEDGE_MVE_PAIR];
     uint8_t left[REPEDGE_MVE_PAIR];   /* shift where it is positive, else 0 */
     uint8_t rounds[REPEDGE_MVE_PAIR]; /* 1 where right shifts, so that negative values need care */
 } repedge_mve_block_t;
@@ -205,11 +206,12 @@ static inline void repedge_mve_fill_block(repedge_mve_block_t *block, uint32_t l
 {
     const int32_t shift = layer->shift[channel];
     const uint32_t offset = (uint32_t)layer->input_zero_point * (uint32_t)weight_sum;
-    const int32_t bias = (int32_t)((uint32_t)layer->bias[channel] - offset);
-    int32_t *const words = lane == 0u ? &block->bias0 : &block->bias1;
-    words[0] = bias;
-    words[1] = layer->multiplier[channel];
-    words[2] = shift < 0 ? shift : 0;
+    const repedge_mve_channel_t result = {
+        .bias = (int32_t)((uint32_t)layer->bias[channel] - offset),
+        .multiplier = layer->multiplier[channel],
+        .right = shift < 0 ? shift : 0,
+    };
+    block->channels[lane] = result;
     block->left[lane] = shift > 0 ? (uint8_t)shift : 0u;
     block->rounds[lane] = shift < 0 ? 1u : 0u;
 }
