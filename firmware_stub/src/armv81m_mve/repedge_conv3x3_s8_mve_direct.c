@@ -15,7 +15,7 @@
 #include "repedge_mve.h"
 #include "repedge_unpack.h"
 
-enum { LANES = REPEDGE_MVE_LANES, PAIR = REPEDGE_MVE_PAIR, PIXELS = REPEDGE_MVE_PIXELS };
+enum { LANES = REPEDGE_MVE_LANES, PAIR = REPEDGE_MVE_PAIR };
 enum { SEGMENT_BYTES = REPEDGE_MVE_SEGMENT_BYTES };
 
 typedef struct {
@@ -26,11 +26,6 @@ typedef struct {
     uint32_t loaded;    /* padded rows loaded so far; padded row 0 is the top padding */
 } ring_t;
 
-static inline uint32_t tiles_per_row(const repedge_layer_t *layer)
-{
-    return (layer->output.width + PIXELS - 1u) / PIXELS;
-}
-
 static inline uint32_t pair_bytes(uint32_t groups)
 {
     return groups * SEGMENT_BYTES + (uint32_t)sizeof(repedge_mve_block_t);
@@ -39,7 +34,7 @@ static inline uint32_t pair_bytes(uint32_t groups)
 static ring_t ring_in(const repedge_layer_t *layer, int8_t *memory)
 {
     const uint32_t groups = (layer->input.channels + LANES - 1u) / LANES;
-    const uint32_t columns = layer->stride * (tiles_per_row(layer) * PIXELS - 1u) + 3u;
+    const uint32_t columns = repedge_mve_columns(layer);
     const ring_t ring = {memory, groups, columns, groups * columns * LANES, 0u};
     return ring;
 }
@@ -170,7 +165,7 @@ static repedge_mve_loops_t loops_of(const repedge_layer_t *layer, uint32_t group
     const repedge_mve_loops_t loops = {
         .whole = repedge_mve_is_plain(layer) ? plain : checked,
         .edge = checked,
-        .tile_bytes = PIXELS * LANES * layer->stride,
+        .pixel_bytes = LANES * layer->stride,
         .pair_bytes = pair_bytes(groups),
     };
     return loops;

@@ -69,13 +69,13 @@ repedge_mve_tiles_t repedge_mve_window1_stride1_plain, repedge_mve_window1_strid
     repedge_mve_window3_stride1_plain, repedge_mve_window3_stride1_checked,
     repedge_mve_window3_stride2_plain, repedge_mve_window3_stride2_checked;
 
-/* The two functions of a layer: for whole tiles of whole pairs, and for what is left at the right
- * edge and of an odd last channel. */
+/* The two functions of a layer: for whole tiles of whole pairs, and for an odd last channel or a
+ * row shorter than a tile. */
 typedef struct {
     repedge_mve_tiles_t *whole;
     repedge_mve_tiles_t *edge;
-    uint32_t tile_bytes; /* of input from tile to tile */
-    uint32_t pair_bytes; /* of weights and block */
+    uint32_t pixel_bytes; /* of input from output pixel to output pixel */
+    uint32_t pair_bytes;  /* of weights and block */
 } repedge_mve_loops_t;
 
 /* The parts of a run that do not depend on the row. */
@@ -93,29 +93,31 @@ static inline repedge_mve_run_t repedge_mve_run(const repedge_layer_t *layer)
     return run;
 }
 
-/* What is left of a row: its last pixels, its last channel, or both. */
+/* What is left of a row: its last pixels, its last channel, or both. The last tile overlaps the one
+ * before it, whose outputs it gives again. */
 static inline void repedge_mve_run_edge(const repedge_mve_run_t *row,
                                         const repedge_mve_loops_t *loops, uint32_t width,
                                         uint32_t channels, bool right_edge, bool odd_channel)
 {
-    const uint32_t tiles = width / REPEDGE_MVE_PIXELS, pixels = width % REPEDGE_MVE_PIXELS;
+    const bool is_short = width < REPEDGE_MVE_PIXELS;
     const uint32_t pairs = channels / REPEDGE_MVE_PAIR;
     repedge_mve_run_t run = *row;
-    run.tiles = right_edge ? 1u : tiles;
-    run.pairs = odd_channel ? 1u : pairs;
-    run.mask = right_edge ? (1u << 4u * pixels) - 1u : 0xFFFFu;
     if (right_edge) {
+        const uint32_t first = is_short ? 0u : width - REPEDGE_MVE_PIXELS;
         for (uint32_t k = 0; k < 3u; ++k) {
-            run.rows[k] += tiles * loops->tile_bytes;
+            run.rows[k] += first * loops->pixel_bytes;
         }
-        run.output += tiles * run.output_step;
+        run.output += first * (run.output_step / REPEDGE_MVE_PIXELS);
+        run.tiles = 1u;
+        run.mask = is_short ? (1u << 4u * width) - 1u : 0xFFFFu;
     }
     if (odd_channel) {
         run.mask &= 0x3333u;
         run.weights += pairs * loops->pair_bytes;
         run.output += pairs * REPEDGE_MVE_PAIR;
+        run.pairs = 1u;
     }
-    loops->edge(&run);
+    (is_short || odd_channel ? loops->edge : loops->whole)(&run);
 }
 
 /* `channels` output channels of one output row; rows, weights and output of the run are set. */
@@ -139,6 +141,14 @@ static inline void repedge_mve_run_row(repedge_mve_run_t *row, const repedge_mve
     if (right_edge && odd_channel) {
         repedge_mve_run_edge(row, loops, width, channels, true, true);
     }
+}
+
+/* Input columns that the tiles of a row read, padding included. */
+static inline uint32_t repedge_mve_columns(const repedge_layer_t *layer)
+{
+    const uint32_t width = layer->output.width;
+    const uint32_t pixels = width < REPEDGE_MVE_PIXELS ? REPEDGE_MVE_PIXELS : width;
+    return layer->stride * (pixels - 1u) + 3u;
 }
 
 /* Where the bits of sixteen indices lie, relative to a byte. */
