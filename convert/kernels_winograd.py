@@ -84,8 +84,8 @@ class _Costs:
 
 
 COSTS = {2: _Costs(weights=62, tile=102, border=50, output=89), 4: _Costs(weights=143, tile=370, border=80, output=331)}
-DECODE = {2: 62, 3: 70, 4: 28}  # per pair of input channels and output channel; more bits have no table
-DECODE_MORE = 150
+DECODE = {2: 37, 3: 41, 4: 30}  # per pair of input channels and output channel; more bits have no table
+DECODE_MORE = 89
 
 
 def _instructions(

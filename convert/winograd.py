@@ -1,10 +1,10 @@
 """Proof, per layer, that integer Winograd convolution gives the convolution's own integers.
 
 F(m×m, 3×3): a tile of m×m outputs y from a patch d of (m + 2)×(m + 2) inputs, V = B′dB, U = GgG′, Y = A′(Σ U·V)A over the
-input channels, with whole numbers in B, G and A. Then Y = divisor · y modulo 2^32, whatever overflows on the way: the
-device adds and multiplies modulo 2^32. What has to hold is
+input channels, with whole numbers in B, G and A. The device takes doubled weights. Then Y = divisor · 2y modulo 2^32,
+whatever overflows on the way: the device adds and multiplies modulo 2^32. What has to hold is
 - U and V fit int16, as the products take them;
-- Y gives y back: divisor = odd · 2^k, the odd factor is undone by its inverse modulo 2^32, and 2^k · y must fit int32;
+- Y gives 2y back: divisor = odd · 2^k, the odd factor is undone by its inverse modulo 2^32, and 2^k · 2y must fit int32;
 - requantization's doubled accumulator fits int32, and no shift pushes the output's zero point out of int32.
 """
 
@@ -33,9 +33,9 @@ class Transform:
     divisor: int
 
     @property
-    def power(self) -> int:
-        """k of divisor = odd · 2^k."""
-        return (self.divisor & -self.divisor).bit_length() - 1
+    def sum_limit(self) -> int:
+        """|y| must stay below it: 2^k · 2y is an int32, where divisor = odd · 2^k."""
+        return INT32 // (2 * (self.divisor & -self.divisor))
 
 
 def _matrix(*rows: tuple[int, ...]) -> NDArray[np.int64]:
@@ -74,8 +74,8 @@ def winograd_obstacle(conv: QuantizedConv, transform: Transform) -> str | None:
     if largest_u >= INT16:
         return f"its transformed weights reach {largest_u}, int16 holds {INT16 - 1}"
     sums = largest_sums(conv)
-    if int(sums.max()) >= INT32 >> transform.power:
-        return f"its sums may reach {int(sums.max())}, the transform gives back those below {INT32 >> transform.power}"
+    if int(sums.max()) >= transform.sum_limit:
+        return f"its sums may reach {int(sums.max())}, the transform gives back those below {transform.sum_limit}"
     return _requantize_obstacle(conv, sums + np.abs(conv.bias.astype(np.int64)))
 
 
@@ -90,8 +90,8 @@ def largest_input(transform: Transform, zero_point: int) -> int:
 
 
 def largest_weight(transform: Transform, weight_ohwi: NDArray[np.int8]) -> int:
-    """Largest |U| of these very weights, halfway values included."""
-    halfway = np.einsum("iy,oyxc->oixc", transform.weights, weight_ohwi.astype(np.int64))
+    """Largest |U| of these very weights, doubled, halfway values included."""
+    halfway = np.einsum("iy,oyxc->oixc", transform.weights, 2 * weight_ohwi.astype(np.int64))
     whole = np.einsum("jx,oixc->oijc", transform.weights, halfway)
     return max(int(np.abs(halfway).max()), int(np.abs(whole).max()))
 

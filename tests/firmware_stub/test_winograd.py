@@ -1,4 +1,8 @@
-"""Winograd kernels against the numpy reference: the algorithm in plain C on the host, the assembly on emulated cores."""
+"""Winograd kernels against the numpy reference: the algorithm in plain C on the host, the assembly under emulation.
+
+test_core_kernels.py runs them on every core that has them, with the strips and scratch of the planner; here scratch is
+arbitrary, weights add up in the transforms, and clamps may lie anywhere.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ def _cases(seed, random, extreme):
     rng = np.random.default_rng(seed)
     kernels = [kernel_named("dsp_winograd2"), kernel_named("dsp_winograd4")]
     cases = [random_case(rng, kernels[k % 2], CHANNELS, SIDE) for k in range(random)]
-    return cases + [extreme_case(rng, kernels[k % 2], (*CHANNELS, 32, 64), 9) for k in range(extreme)]
+    return cases + [extreme_case(rng, kernels[k % 2], (*CHANNELS, 32, 48), 9) for k in range(extreme)]
 
 
 def _wanted(cases):
@@ -41,12 +45,11 @@ def test_winograd_equals_the_reference_on_the_host(tmp_path, flags):
     assert mean_inside_share(cases) > 0.5  # not a comparison of clamped values only
 
 
-@pytest.mark.parametrize(("core", "count"), [("cortex-m4", 500), ("cortex-m7", 60), ("cortex-m33", 60)])
-def test_winograd_equals_the_reference_under_emulation(tmp_path, core, count):
+def test_winograd_equals_the_reference_under_emulation(tmp_path):
     need("arm-none-eabi-gcc", "gcc-arm-none-eabi")
     need("qemu-system-arm", "qemu-system-arm")
-    runner = build_kernel_runner(core, tmp_path / "build")
-    cases = _cases(12, count, count // 10)
+    runner = build_kernel_runner("cortex-m4", tmp_path / "build")
+    cases = _cases(12, 500, 50)
     outputs, _ = run_kernels(runner, cases, tmp_path / "run")
     assert np.array_equal(np.concatenate([output.reshape(-1) for output in outputs]), _wanted(cases))
     assert mean_inside_share(cases) > 0.5

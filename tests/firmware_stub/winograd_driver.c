@@ -1,6 +1,6 @@
-/* winograd_driver CASES RESULTS: the Winograd kernels on the host, with the plain C steps, on cases as
- * firmware_stub/port/cortex_m/kernel_runner.c reads them; every buffer is as large as needed and no
- * larger, so that the address sanitizer sees each byte too far. */
+/* winograd_driver CASES RESULTS: the Winograd kernels on the host, with the plain C steps, on cases
+ * as firmware_stub/port/cortex_m/kernel_runner.c reads them; every buffer is as large as needed and
+ * no larger, so that the address sanitizer sees each byte too far. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -49,8 +49,9 @@ static void run_case(void)
     int32_t *const facts = read_exactly(FACTS * sizeof(int32_t));
     repedge_layer_t layer = layer_of(facts);
     const size_t channels = layer.output.channels;
-    const size_t sizes[PARTS] = {(size_t)facts[15], (size_t)1 << layer.bit_width, 4u * channels,
-                                 4u * channels,     channels,                     volume(layer.input)};
+    const size_t sizes[PARTS] = {(size_t)facts[15], (size_t)1 << layer.bit_width,
+                                 4u * channels,     4u * channels,
+                                 channels,          volume(layer.input)};
     void *parts[PARTS];
     for (size_t k = 0; k < PARTS; ++k) {
         parts[k] = read_exactly(sizes[k]);

@@ -56,10 +56,14 @@ typedef struct {
 /* Multiply, requantize and store: all groups of all pixel pairs of the run. */
 void repedge_dsp_multiply_row(repedge_dsp_row_t *row);
 
-/* Decode `steps` pair steps from packed indices, eight to a step, into 4 words each. `table` holds
- * repedge_dsp_table_bytes(bit_width) of scratch. */
+/* The weights, doubled, of every pair of indices, 4^bit_width words; above four bits there is no
+ * table. */
+void repedge_dsp_build_table(const repedge_layer_t *layer, uint32_t *table);
+
+/* Decode `steps` pair steps from packed indices, eight to a step, into 4 words each, with the
+ * layer's table. */
 void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, size_t steps,
-                        uint32_t *weights, uint32_t *table);
+                        uint32_t *weights, const uint32_t *table);
 
 /* How a kernel lays out input rows. */
 typedef struct {

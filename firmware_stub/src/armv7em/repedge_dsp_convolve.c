@@ -47,6 +47,7 @@ static void prepare_strip(const strip_t *strip)
     const repedge_layer_t *layer = strip->layer;
     const size_t group_steps = (size_t)KERNEL_ROWS * strip->layout->row_pairs;
     const size_t first_step = strip->first_channel / DSP_GROUP * group_steps;
+    repedge_dsp_build_table(layer, strip->ring);
     repedge_dsp_decode(layer, layer->indices + first_step * layer->bit_width,
                        strip_groups(strip) * group_steps, strip->weights, strip->ring);
     prepare_groups(strip);

@@ -16,14 +16,17 @@ ALWAYS_INLINE uint32_t doubled_pair(int32_t low, int32_t high)
 }
 
 /* The first line of the table holds the low weights alone, until the others are made from it. */
-static void build_table(const int8_t *codebook, uint32_t bit_width, uint32_t *table)
+void repedge_dsp_build_table(const repedge_layer_t *layer, uint32_t *table)
 {
-    const uint32_t entries = 1u << bit_width;
+    const uint32_t entries = 1u << layer->bit_width;
+    if (layer->bit_width > MAX_TABLE_BITS) {
+        return;
+    }
     for (uint32_t low = 0; low < entries; ++low) {
-        table[low] = doubled_pair(codebook[low], 0);
+        table[low] = doubled_pair(layer->codebook[low], 0);
     }
     for (uint32_t high = entries; high-- > 0u;) {
-        const uint32_t added = doubled_pair(0, codebook[high]);
+        const uint32_t added = doubled_pair(0, layer->codebook[high]);
         for (uint32_t low = 0; low < entries; low += 4u) {
             for (uint32_t k = 0; k < 4u; ++k) {
                 table[high * entries + low + k] = table[low + k] + added;
@@ -104,11 +107,8 @@ ALWAYS_INLINE void decode_singles(const uint8_t *indices, uint32_t bit_width, si
 }
 
 void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, size_t steps,
-                        uint32_t *weights, uint32_t *table)
+                        uint32_t *weights, const uint32_t *table)
 {
-    if (layer->bit_width <= MAX_TABLE_BITS) {
-        build_table(layer->codebook, layer->bit_width, table);
-    }
     switch (layer->bit_width) {
     case 2:
         decode_pairs(indices, 2u, steps, weights, table);

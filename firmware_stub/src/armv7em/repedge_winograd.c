@@ -52,8 +52,7 @@ static run_t start(const repedge_layer_t *layer, const winograd_transform_t *tra
     run.v_words = run.pairs * positions * WINOGRAD_TILES;
     run.table = (uint32_t *)(void *)scratch;
     run.m = (int32_t *)(run.table + table_words(layer));
-    run.channels =
-        (winograd_channel_t *)(run.m + positions * WINOGRAD_LANES * WINOGRAD_TILES);
+    run.channels = (winograd_channel_t *)(run.m + positions * WINOGRAD_LANES * WINOGRAD_TILES);
     run.u = (uint32_t *)(run.channels + layer->strip_channels);
     run.v = run.u + layer->strip_channels / WINOGRAD_LANES * run.u_words;
     const uint32_t left = layer->scratch_bytes / 4u - (uint32_t)(run.v - run.table);
@@ -65,20 +64,20 @@ static run_t start(const repedge_layer_t *layer, const winograd_transform_t *tra
 
 static const uint8_t *stream_of(const run_t *run, uint32_t channel)
 {
-    return run->layer->indices +
-           (size_t)channel * WINOGRAD_TAPS * run->layer->input.channels * run->layer->bit_width / 8u;
+    return run->layer->indices + (size_t)channel * WINOGRAD_TAPS * run->layer->input.channels *
+                                     run->layer->bit_width / 8u;
 }
 
 /* U of the output channels first .. end - 1 */
 static void transform_weights(const run_t *run, uint32_t first, uint32_t end)
 {
     uint32_t taps[TAP_WORDS];
-    const uint32_t pair_bytes = WINOGRAD_TAPS * run->layer->bit_width;
+    const uint32_t pair_bytes = WINOGRAD_STEPS * run->layer->bit_width;
     const uint32_t pair_words = run->transform->positions * WINOGRAD_LANES;
     const uint8_t *stream = stream_of(run, first);
     uint32_t *u = run->u;
     for (uint32_t count = (end - first) / WINOGRAD_LANES * run->pairs; count > 0u; --count) {
-        repedge_winograd_decode(run->layer, run->table, stream, taps);
+        repedge_dsp_decode(run->layer, stream, WINOGRAD_STEPS, taps, run->table);
         run->transform->weights(taps, u);
         stream += pair_bytes;
         u += pair_words;
@@ -114,8 +113,8 @@ static void prepare_strip(const run_t *run, uint32_t first, uint32_t end)
 
 /* ---- input */
 
-/* Rows or columns of a patch that lie inside the image: first <= k < end. The patch starts one before
- * `start` because of the padding. */
+/* Rows or columns of a patch that lie inside the image: first <= k < end. The patch starts one
+ * before `start` because of the padding. */
 typedef struct {
     uint32_t first;
     uint32_t end;
@@ -127,8 +126,8 @@ static inline span_t inside(uint32_t start, uint32_t side, uint32_t size)
     return span;
 }
 
-/* A patch that leaves the image: four channels at a time are copied into one that does not, with the
- * zero point outside. */
+/* A patch that leaves the image: four channels at a time are copied into one that does not, with
+ * the zero point outside. */
 static void transform_border(const run_t *run, uint32_t y, uint32_t x, uint32_t *v)
 {
     const repedge_shape_t image = run->layer->input;
@@ -138,8 +137,9 @@ static void transform_border(const run_t *run, uint32_t y, uint32_t x, uint32_t 
     const winograd_patch_t shape = {4u, 4u * side, 1u, run->layer->input_zero_point};
     uint32_t patch[WINOGRAD_POSITIONS_MAX];
     memset(patch, (uint8_t)run->layer->input_zero_point, sizeof patch);
-    const int8_t *corner = run->input + ((size_t)(y + rows.first - 1u) * image.width + x +
-                                         columns.first - 1u) * image.channels;
+    const int8_t *corner =
+        run->input +
+        ((size_t)(y + rows.first - 1u) * image.width + x + columns.first - 1u) * image.channels;
     for (uint32_t channel = 0; channel < image.channels; channel += 4u) {
         const int8_t *pixels = corner + channel;
         for (uint32_t row = rows.first; row < rows.end; ++row) {
@@ -168,8 +168,8 @@ static void transform_tile(const run_t *run, uint32_t tile, uint32_t *v)
     const uint32_t row = (uint32_t)image.width * image.channels;
     const winograd_patch_t shape = {image.channels, row, image.channels / 4u,
                                     run->layer->input_zero_point};
-    run->transform->input(
-        run->input + (size_t)(y - 1u) * row + (size_t)(x - 1u) * image.channels, v, &shape);
+    run->transform->input(run->input + (size_t)(y - 1u) * row + (size_t)(x - 1u) * image.channels,
+                          v, &shape);
 }
 
 /* V of the tiles first .. end - 1 */
@@ -282,17 +282,14 @@ static bool strips_first(const run_t *run)
     const uint32_t channels = run->layer->output.channels;
     const uint32_t strips = (channels - 1u) / run->layer->strip_channels;
     const uint32_t groups = (run->tiles - 1u) / run->group_tiles;
-    return groups == 0u ||
-           strips * run->tiles * run->transform->tile_cost < 2u * groups * channels;
+    return groups == 0u || strips * run->tiles * run->transform->tile_cost < 2u * groups * channels;
 }
 
 void repedge_winograd(const repedge_layer_t *layer, const winograd_transform_t *transform,
                       const int8_t *input, int8_t *scratch, int8_t *output)
 {
     const run_t run = start(layer, transform, input, scratch, output);
-    if (layer->bit_width <= 4u) {
-        repedge_winograd_pair_table(layer, run.table);
-    }
+    repedge_dsp_build_table(layer, run.table);
     if (strips_first(&run)) {
         run_strips_first(&run);
     } else {

@@ -6,20 +6,26 @@
  *     U = G g G'           of the kernel g, per pair of input and output channel
  *     M = sum over input channels of U * V, then Y = A' M A
  * G and A hold whole numbers only, so Y is a known multiple of the convolution modulo 2^32, and the
- * division is exact; convert/winograd.py proves per layer that nothing leaves its type.
+ * division is exact; convert/winograd.py proves per layer that nothing leaves its type. Weights are
+ * doubled, since requantization wants twice the sum.
  *
- * Channels go in pairs, two int16 in one 32-bit word, for SMLAD: pair 2q holds the channels 4q (low)
- * and 4q + 2 (high), pair 2q + 1 holds 4q + 1 and 4q + 3. Layouts, in words:
+ * Channels go in pairs, two int16 in one 32-bit word, for SMLAD: pair 2q holds the channels 4q
+ * (low) and 4q + 2 (high), pair 2q + 1 holds 4q + 1 and 4q + 3. Layouts, in words:
  *     U[pair][position][output channel of 4]
  *     V[pair][position][tile of 2]
  *     M[position][output channel of 4][tile of 2] */
 #ifndef REPEDGE_WINOGRAD_H
 #define REPEDGE_WINOGRAD_H
 
+#include "repedge_dsp.h"
 #include "repedge_kernels.h"
 
 /* Output channels, and tiles, that are multiplied at once; taps of the kernel. */
 enum { WINOGRAD_LANES = 4, WINOGRAD_TILES = 2, WINOGRAD_TAPS = 9, WINOGRAD_POSITIONS_MAX = 36 };
+
+/* A pair of input channels and four output channels take nine steps of repedge_dsp_decode: the
+ * order of the indices is output channel of four, tap (kx, ky), weight of the pair. */
+enum { WINOGRAD_STEPS = 9 };
 
 /* The patch of one tile: int8 pixels, channels innermost. */
 typedef struct {
@@ -45,7 +51,7 @@ typedef struct {
     uint32_t tile_cost; /* of transforming a tile; an output channel's weights cost 2 */
 
     /* U of one pair of input channels and four output channels. `taps` holds nine words per output
-     * channel, (kx, ky), each a pair of weights. */
+     * channel, (kx, ky), each a pair of doubled weights. */
     void (*weights)(const uint32_t *taps, uint32_t *u);
 
     /* V of one tile, for every input channel. */
@@ -79,13 +85,5 @@ void repedge_winograd(const repedge_layer_t *layer, const winograd_transform_t *
 
 /* The clamps of a layer that are narrower than int8, on its whole output. */
 void repedge_winograd_clamp(const repedge_layer_t *layer, int8_t *output);
-
-/* The taps of one pair of input channels and four output channels, as `weights` takes them, from the
- * packed stream of their indices. */
-void repedge_winograd_decode(const repedge_layer_t *layer, const uint32_t *table,
-                             const uint8_t *stream, uint32_t *taps);
-
-/* The pair of weights that each pair of indices stands for, 4^bit_width words; bit_width <= 4. */
-void repedge_winograd_pair_table(const repedge_layer_t *layer, uint32_t *table);
 
 #endif

@@ -5,7 +5,7 @@
 
     MULTIPLY repedge_winograd2_multiply, 16
 
-/* ---- weights: U = G g G' with G = 2 0 0, 1 1 1, 1 -1 1, 0 0 2. r0 taps, r1 u. |U| <= 9 * 128. */
+/* ---- weights: U = G g G' with G = 2 0 0, 1 1 1, 1 -1 1, 0 0 2. r0 taps, r1 u. |U| <= 9 * 254. */
 
 /* A column of taps in g0, g1, g2 becomes g0, t1, t2, g2 */
 .macro WEIGHT_COLUMN g0, g1, g2, t1, t2
@@ -158,7 +158,7 @@ FUNCTION repedge_winograd2_input
     pop     {r4-r11, pc}
 END repedge_winograd2_input
 
-/* ---- output: Y = A' M A with A' = 1 1 1 0, 0 1 -1 -1: four times the convolution.
+/* ---- output: Y = A' M A with A' = 1 1 1 0, 0 1 -1 -1: four times the doubled convolution.
  * r0 m, r1 channels, r2 output, r3 shape. */
 
 /* One column of M; the results are in first and second */
@@ -173,9 +173,9 @@ END repedge_winograd2_input
     sub     \second, r12
 .endm
 
-/* One output: value = 4 times the sum; r0 bias, r1 multiplier, r2 offset, r3 shift */
+/* One output: value = 4 times twice the sum; r0 bias, r1 multiplier, r2 offset, r3 shift */
 .macro REQUANTIZE value, t
-    add     \value, r0, \value, asr #1
+    add     \value, r0, \value, asr #2
     add     \t, r2, \value, asr #31
     smmlar  \value, \value, r1, \t
     asr     \value, r3

@@ -6,7 +6,7 @@
     MULTIPLY repedge_winograd4_multiply, 36
 
 /* ---- weights: U = G g G' with G = 1 0 0, 1 1 1, 1 -1 1, 1 2 4, 1 -2 4, 0 0 1.
- * r0 taps, r1 u; two weights per word, so sums are SADD16 and SSUB16. |U| <= 49 * 128. */
+ * r0 taps, r1 u; two weights per word, so sums are SADD16 and SSUB16. |U| <= 49 * 254. */
 
 /* One column of taps: r2, r3 .. r7 = G times it */
 .macro WEIGHT_COLUMN
@@ -207,7 +207,8 @@ FUNCTION repedge_winograd4_input
 END repedge_winograd4_input
 
 /* ---- output: Y = A' M A with A' = 6 -4 -4 1 1 0, 0 -4 4 2 -2 0, 0 -4 -4 4 4 0, 0 -4 4 8 -8 24, whose
- * rows are kept divided by 1, 2, 4 and 4: they stand for 24, 12, 6 and 6 times the convolution.
+ * rows are kept divided by 1, 2, 4 and 4: they stand for 24, 12, 6 and 6 times the doubled
+ * convolution.
  * r0 m, r1 channels, r2 output, r3 shape. */
 
 /* From r4-r9 to r4, r5, r8, r6; r10 is free */
@@ -226,11 +227,11 @@ END repedge_winograd4_input
     add     r6, r6, r9, lsl #1
 .endm
 
-/* One output: value = 9 * 2^exponent times the sum, modulo 2^32; r11 undoes the 9. r0 bias, r1
+/* One output: value = 9 * 2^exponent times twice the sum, modulo 2^32; r11 undoes the 9. r0 bias, r1
  * multiplier, r2 offset, r3 shift, as in winograd_channel_t */
 .macro REQUANTIZE value, exponent
     mul     \value, \value, r11
-    add     \value, r0, \value, asr #\exponent - 1
+    add     \value, r0, \value, asr #\exponent
     add     r10, r2, \value, asr #31
     smmlar  \value, \value, r1, r10
     asr     \value, r3

@@ -1,5 +1,6 @@
-/* The steps of both transforms in plain C, straight from their matrices: for hosts, where tests prove
- * the algorithm. Whole numbers modulo 2^32 throughout; U and V fit int16. */
+/* The steps of both transforms in plain C, straight from their matrices: for hosts, where tests
+ * prove the algorithm. Whole numbers modulo 2^32 throughout; U and V fit int16. */
+#include "../../repedge_unpack.h"
 #include "../repedge_winograd.h"
 
 enum { SIDE_MAX = 6, OUTPUTS_MAX = 4, TAPS = 3 };
@@ -9,7 +10,7 @@ typedef struct {
     int8_t input[SIDE_MAX][SIDE_MAX];     /* B' */
     int8_t weights[SIDE_MAX][TAPS];       /* G */
     int8_t output[OUTPUTS_MAX][SIDE_MAX]; /* A' */
-    uint32_t inverse;                     /* times it and shifted right: the convolution */
+    uint32_t inverse;                     /* times it and shifted right: twice the convolution */
     uint32_t shift;
 } matrices_t;
 
@@ -31,7 +32,10 @@ static const matrices_t four = {
               {0, 2, -1, -2, 1, 0},
               {0, 4, 0, -5, 0, 1}},
     .weights = {{1, 0, 0}, {1, 1, 1}, {1, -1, 1}, {1, 2, 4}, {1, -2, 4}, {0, 0, 1}},
-    .output = {{6, -4, -4, 1, 1, 0}, {0, -4, 4, 2, -2, 0}, {0, -4, -4, 4, 4, 0}, {0, -4, 4, 8, -8, 24}},
+    .output = {{6, -4, -4, 1, 1, 0},
+               {0, -4, 4, 2, -2, 0},
+               {0, -4, -4, 4, 4, 0},
+               {0, -4, 4, 8, -8, 24}},
     .inverse = 0x38e38e39u, /* 576 = 9 * 2^6 */
     .shift = 6u,
 };
@@ -112,7 +116,8 @@ static void transform_channel(const matrices_t *matrices, const int8_t *patch,
 static void input(const matrices_t *matrices, const int8_t *patch, uint32_t *v,
                   const winograd_patch_t *shape)
 {
-    const uint32_t pair_words = (matrices->outputs + 2u) * (matrices->outputs + 2u) * WINOGRAD_TILES;
+    const uint32_t pair_words =
+        (matrices->outputs + 2u) * (matrices->outputs + 2u) * WINOGRAD_TILES;
     for (uint32_t quad = 0; quad < shape->quads; ++quad) {
         for (uint32_t channel = 0; channel < 4u; ++channel) {
             transform_channel(matrices, patch + 4u * quad + channel, shape,
@@ -132,7 +137,8 @@ static void multiply(const matrices_t *matrices, const uint32_t *u, const uint32
                 const uint32_t at = pair * positions + position;
                 const uint32_t a = u[at * WINOGRAD_LANES + sum / WINOGRAD_TILES];
                 const uint32_t b = v[at * WINOGRAD_TILES + sum % WINOGRAD_TILES];
-                total += (uint32_t)(half(a, 0u) * half(b, 0u)) + (uint32_t)(half(a, 1u) * half(b, 1u));
+                total +=
+                    (uint32_t)(half(a, 0u) * half(b, 0u)) + (uint32_t)(half(a, 1u) * half(b, 1u));
             }
             *m++ = (int32_t)total;
         }
@@ -140,16 +146,17 @@ static void multiply(const matrices_t *matrices, const uint32_t *u, const uint32
 }
 
 /* (high(2 * sum * multiplier, rounded) + offset - (sum < 0)) >> shift, clamped to int8 */
-static int8_t requantize(int32_t sum, const winograd_channel_t *channel)
+static int8_t requantize(int32_t doubled, const winograd_channel_t *channel)
 {
-    const int64_t twice = (int64_t)channel->bias_twice + 2 * (int64_t)sum;
+    const int64_t twice = (int64_t)channel->bias_twice + doubled;
     const int32_t high = (int32_t)((twice * channel->multiplier + ((int64_t)1 << 31)) >> 32);
     const int32_t value = (high + channel->offset - (twice < 0 ? 1 : 0)) >> channel->shift;
     return (int8_t)(value < -128 ? -128 : value > 127 ? 127 : value);
 }
 
-/* A' M A of one output channel at (y, x), divided down to the convolution */
-static int32_t convolution(const matrices_t *matrices, const int32_t *m, uint32_t y, uint32_t x)
+/* A' M A of one output channel at (y, x), divided down to twice the convolution */
+static int32_t doubled_convolution(const matrices_t *matrices, const int32_t *m, uint32_t y,
+                                   uint32_t x)
 {
     const uint32_t side = matrices->outputs + 2u;
     uint32_t sum = 0;
@@ -167,13 +174,35 @@ static void output(const matrices_t *matrices, const int32_t *m, const winograd_
     for (uint32_t lane = 0; lane < WINOGRAD_LANES; ++lane) {
         for (uint32_t y = 0; y < matrices->outputs; ++y) {
             for (uint32_t x = 0; x < matrices->outputs; ++x) {
-                const int32_t sum = convolution(matrices, m + lane * WINOGRAD_TILES, y, x);
+                const int32_t sum = doubled_convolution(matrices, m + lane * WINOGRAD_TILES, y, x);
                 to[(size_t)y * shape->row_stride + (size_t)x * shape->pixel_stride + lane] =
                     requantize(sum, &channels[lane]);
             }
         }
     }
 }
+
+/* ---- the two of repedge_dsp_decode.c */
+
+void repedge_dsp_build_table(const repedge_layer_t *layer, uint32_t *table)
+{
+    (void)layer; /* decoding does without */
+    (void)table;
+}
+
+void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, size_t steps,
+                        uint32_t *decoded, const uint32_t *table)
+{
+    (void)table;
+    repedge_bit_reader_t reader = {indices, 0u, 0u};
+    for (size_t k = 0; k < DSP_GROUP * steps; ++k) {
+        const int32_t low = layer->codebook[repedge_next_index(&reader, layer->bit_width)];
+        const int32_t high = layer->codebook[repedge_next_index(&reader, layer->bit_width)];
+        decoded[k] = repedge_dsp_pack(2 * low, 2 * high);
+    }
+}
+
+/* ---- the steps */
 
 void repedge_winograd2_weights(const uint32_t *taps, uint32_t *u)
 {
