@@ -112,6 +112,9 @@ def _sums(rows: Sequence[Row]) -> str:
         "ours, 4 bit, within 16 KiB": lambda row: (
             "peer" not in row and row["bits"] == 4 and row["scratch_bytes"] <= SMALL_SCRATCH
         ),
+        "ours, 4 bit, within 48 KiB": lambda row: (
+            "peer" not in row and row["bits"] == 4 and row["scratch_bytes"] <= 3 * SMALL_SCRATCH
+        ),
         "ours, 4 bit": lambda row: "peer" not in row and row["bits"] == 4,
         "ours, 8 bit": lambda row: "peer" not in row and row["bits"] == 8,
         "*cmsis_s8*": lambda row: row["kernel"] == "cmsis_s8",
