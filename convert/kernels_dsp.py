@@ -128,14 +128,14 @@ def _instructions(
         per_row = 3 if pairs(in_channels) == UNROLLED_PAIRS else 8
         multiplied = _half(shape) * groups * rows * (11 * pairs(in_channels) + per_row)
         by_table = conv.bit_width <= MAX_TABLE_BITS
-        decoded = 3 * pairs(in_channels) * groups * (12 if by_table else 40)
-        table = 3.5 * 4**conv.bit_width if by_table else 0
+        decoded = 3 * pairs(in_channels) * groups * (13 if by_table else 58)
+        table = 5 * 4**conv.bit_width if by_table else 0
         converted = height * (row_bytes(conv, shape) * per_row_byte + 100)
         return (
             multiplied
             + 64 * group_ends
             + decoded
-            + strips * (converted + table + out_height * (150 + 24 * _half(shape)))
+            + strips * (converted + table + out_height * (200 + 24 * _half(shape)))
         )
 
     return instructions

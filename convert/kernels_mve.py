@@ -19,8 +19,8 @@ MAX_OUT_CHANNELS = 16384  # a tile's output offsets are uint16
 
 
 def _columns(conv: QuantizedConv, shape: LayerShape) -> int:
-    """Input columns that a row of whole tiles reads, padding included."""
-    return conv.stride * (PIXELS * ceil(shape.output_hwc[1] / PIXELS) - 1) + 3
+    """Input columns that the tiles of a row read, padding included."""
+    return conv.stride * (max(shape.output_hwc[1], PIXELS) - 1) + 3
 
 
 def _groups(shape: LayerShape) -> int:
@@ -55,14 +55,12 @@ def _is_plain(conv: QuantizedConv) -> bool:
     return (conv.clamp_min, conv.clamp_max) == (-128, 127) and int(conv.requantization[1].max()) <= 0
 
 
-def _tile_instructions(
-    shape: LayerShape, strip_channels: int, *, plain: float, checked: float, is_plain: bool
-) -> float:
-    """All tiles of a layer, given the instructions of one; tiles cut by the right edge or of an odd channel are checked."""
+def _tile_instructions(shape: LayerShape, *, plain: float, checked: float, is_plain: bool) -> float:
+    """All tiles of a layer, given the instructions of one; those of an odd channel or a short row are checked."""
     height, width, channels = shape.output_hwc
-    pairs, tiles = channels // 2, width // PIXELS
-    cut = ceil(channels / 2) * ceil(width / PIXELS) - pairs * tiles
-    return height * (pairs * tiles * (plain if is_plain else checked) + cut * checked)
+    pairs, tiles = channels // 2, ceil(width / PIXELS)
+    whole = plain if is_plain and width >= PIXELS else checked
+    return height * tiles * (pairs * whole + channels % 2 * checked)
 
 
 def _edges(shape: LayerShape, strips: int) -> int:
@@ -78,18 +76,21 @@ def _direct_instructions(conv: QuantizedConv, shape: LayerShape, strip_channels:
     strips = ceil(channels / strip_channels)
     segments = 3 * (36 if conv.stride == 1 else 39)  # of a tile and group
     plain = segments + 19 if groups == 1 else groups * (segments + 5) + 22
-    tiles = _tile_instructions(
-        shape, strip_channels, plain=plain, checked=groups * (segments + 5) + 39, is_plain=_is_plain(conv)
-    )
+    tiles = _tile_instructions(shape, plain=plain, checked=groups * (segments + 5) + 39, is_plain=_is_plain(conv))
     steps = strips * shape.output_hwc[0] * (100 + 21 * ceil(shape.output_hwc[1] / PIXELS)) + _edges(shape, strips)
     tail = 3 * width if in_channels % LANES else 0
     rows = strips * (height + 2) * (groups * (40 + 3 * width) + tail)
-    if in_channels % LANES == 0:
-        vector = 7 if 8 % conv.bit_width == 0 else 10
-        decoding = channels * (130 + groups * (9 * vector + 10))
-    else:
-        decoding = channels * (160 + 9 * (15 + 32 * groups))
-    return tiles + steps + rows + decoding
+    return tiles + steps + rows + channels * (140 + _decoding(conv.bit_width, in_channels))
+
+
+def _decoding(bit_width: int, in_channels: int) -> int:
+    """Instructions to decode one output channel's weights; the cases of repedge_mve_decode_channel."""
+    groups = ceil(in_channels / LANES)
+    if in_channels % LANES:
+        return 9 * (15 + 32 * groups)
+    if bit_width == 4 and in_channels % (2 * LANES) == 0:
+        return 50 * groups
+    return groups * (9 * (7 if 8 % bit_width == 0 else 10) + 10)
 
 
 MVE_DIRECT = ConvKernel(
@@ -124,7 +125,7 @@ def _first_instructions(conv: QuantizedConv, shape: LayerShape, strip_channels: 
     in_channels, channels = shape.input_hwc[2], shape.output_hwc[2]
     strips = ceil(channels / strip_channels)
     window = 44 if in_channels == 3 else 32
-    tiles = _tile_instructions(shape, strip_channels, plain=window, checked=window + 17, is_plain=_is_plain(conv))
+    tiles = _tile_instructions(shape, plain=window, checked=window + 17, is_plain=_is_plain(conv))
     pairs = shape.output_hwc[0] * ceil(channels / 2) * 14
     rows = strips * shape.output_hwc[0] * (110 + 3 * (18 + 9 * ceil(shape.input_hwc[1] * in_channels / 15)))
     return tiles + pairs + rows + _edges(shape, strips) + 110 * channels + 500

@@ -103,6 +103,23 @@ def test_halves_of_negative_values_round_away_from_zero(runner, tmp_path, real_m
     assert all(np.array_equal(output, expected) for output in outputs)
 
 
+def test_accumulators_at_the_ends_of_int32_wrap_as_in_the_reference(runner, tmp_path):
+    conv, value = random_layer(np.random.default_rng(6), (5, 9, 3, 6, 1), 3)
+    ends = np.array([2**31 - 1, -(2**31), 2**31 - 40_000, -(2**31) + 40_000, 2**30, -(2**30) - 1], np.int32)
+    plain = dataclasses.replace(conv, bias=ends, output=Quantization(np.float32(2.0**12), -128))
+    assert (np.abs(reference.accumulate(plain, value[None])) >= 2**31).any()
+    shape = conv_shape(conv, *value.shape[:2])
+    cases = [
+        KernelCase(plain, kernel_choice(kernel, plain, shape, 4), value, clamp)
+        for kernel in (MVE_DIRECT, MVE_FIRST)
+        for clamp in (None, (-127, 127))
+    ]
+    outputs, _ = run_kernels(runner, cases, tmp_path)
+    expected = [_expected(case) for case in cases]
+    assert all(inside_share(case.conv, e, case.clamp) > 0.2 for case, e in zip(cases, expected, strict=True))
+    assert all(np.array_equal(output, e) for output, e in zip(outputs, expected, strict=True))
+
+
 def test_scratch_is_as_large_as_planned_and_filled_to_the_end(runner, tmp_path):
     """The runner's guards catch an overrun; a strip larger than the layer's channels is legal too."""
     conv, value = random_layer(np.random.default_rng(3), (6, 11, 20, 6, 2), 5)

@@ -83,26 +83,32 @@ ALWAYS_INLINE void decode_pairs(const uint8_t *indices, uint32_t bit_width, size
     }
 }
 
-/* Index k of a step: in its first word, or in its last one. */
-ALWAYS_INLINE uint32_t index_of(uint32_t first, uint32_t last, uint32_t bit_width, uint32_t k)
+/* Two channels' pairs from four indices, the next one lowest. */
+static inline void decode_four(uint32_t indices, uint32_t bit_width, uint32_t *weights,
+                               const int8_t *codebook)
 {
-    const uint32_t bit = k * bit_width, mask = (1u << bit_width) - 1u;
-    return bit + bit_width <= 32u ? (first >> bit) & mask
-                                  : (last >> (bit - 8u * (bit_width - 4u))) & mask;
+    const uint32_t mask = (1u << bit_width) - 1u;
+    for (uint32_t channel = 0; channel < 2u; ++channel) {
+        const int32_t low = codebook[indices & mask];
+        indices >>= bit_width;
+        const int32_t high = codebook[indices & mask];
+        indices >>= bit_width;
+        weights[channel] = doubled_pair(low, high);
+    }
 }
 
-ALWAYS_INLINE void decode_singles(const uint8_t *indices, uint32_t bit_width, size_t steps,
-                                  uint32_t *weights, const int8_t *codebook)
+/* Indices of five to eight bits: the first four lie in a step's first word, the others at the end
+ * of its last one. */
+static void decode_singles(const uint8_t *indices, uint32_t bit_width, size_t steps,
+                           uint32_t *weights, const int8_t *codebook)
 {
     for (; steps > 0u; --steps) {
         const uint32_t first = repedge_dsp_load(indices);
         const uint32_t last = repedge_dsp_load(indices + bit_width - 4u);
+        decode_four(first, bit_width, weights, codebook);
+        decode_four(last >> (32u - 4u * bit_width), bit_width, weights + 2, codebook);
         indices += bit_width;
-        for (uint32_t channel = 0; channel < DSP_GROUP; ++channel) {
-            const int32_t low = codebook[index_of(first, last, bit_width, 2u * channel)];
-            const int32_t high = codebook[index_of(first, last, bit_width, 2u * channel + 1u)];
-            *weights++ = doubled_pair(low, high);
-        }
+        weights += DSP_GROUP;
     }
 }
 
@@ -119,16 +125,7 @@ void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, si
     case 4:
         decode_bytes(indices, steps, weights, table);
         return;
-    case 5:
-        decode_singles(indices, 5u, steps, weights, layer->codebook);
-        return;
-    case 6:
-        decode_singles(indices, 6u, steps, weights, layer->codebook);
-        return;
-    case 7:
-        decode_singles(indices, 7u, steps, weights, layer->codebook);
-        return;
     default:
-        decode_singles(indices, 8u, steps, weights, layer->codebook);
+        decode_singles(indices, layer->bit_width, steps, weights, layer->codebook);
     }
 }

@@ -11,8 +11,8 @@
 #include "repedge_mve.h"
 #include "repedge_unpack.h"
 
-enum { LANES = REPEDGE_MVE_LANES, PAIR = REPEDGE_MVE_PAIR, PIXELS = REPEDGE_MVE_PIXELS };
-enum { TAPS = 9, MAX_VECTORS = 2 };
+enum { LANES = REPEDGE_MVE_LANES, PAIR = REPEDGE_MVE_PAIR };
+enum { TAPS = REPEDGE_MVE_TAPS, MAX_VECTORS = 2 };
 
 typedef struct {
     int8_t *bytes;
@@ -36,14 +36,13 @@ static inline uint32_t pair_bytes(uint32_t vectors)
 static window_t window_in(const repedge_layer_t *layer, int8_t *memory)
 {
     const uint32_t channels = layer->input.channels;
-    const uint32_t tiles = (layer->output.width + PIXELS - 1u) / PIXELS;
     uint8_t offsets[LANES];
     for (uint32_t lane = 0; lane < LANES; ++lane) {
         offsets[lane] = (uint8_t)(lane / channels * 3u * channels + lane % channels);
     }
     const window_t window = {
         .bytes = memory,
-        .columns = layer->stride * (tiles * PIXELS - 1u) + 3u,
+        .columns = repedge_mve_columns(layer),
         .column_bytes = 3u * channels,
         .scatter = vldrbq_u8(offsets),
         .lanes = LANES / channels * channels,
@@ -148,7 +147,7 @@ static repedge_mve_loops_t loops_of(const repedge_layer_t *layer, const window_t
     const repedge_mve_loops_t loops = {
         .whole = pair[repedge_mve_is_plain(layer) ? 1 : 0],
         .edge = pair[0],
-        .tile_bytes = PIXELS * layer->stride * window->column_bytes,
+        .pixel_bytes = layer->stride * window->column_bytes,
         .pair_bytes = pair_bytes(vectors_of(layer)),
     };
     return loops;

@@ -13,20 +13,27 @@
 
 #include "repedge_model.h"
 
-/* Pixels and channels of a tile, and int8 lanes of a vector. */
+/* Pixels and channels of a tile, int8 lanes of a vector, taps of a kernel. */
 #define REPEDGE_MVE_PIXELS 4u
 #define REPEDGE_MVE_PAIR 2u
 #define REPEDGE_MVE_LANES 16u
+#define REPEDGE_MVE_TAPS 9u
 
-/* What becomes of a pair's sums; the two channels are 0 and 1. */
+/* Weights of a pair of output channels and a group of sixteen input channels:
+ * [tap][channel of the pair][16]. */
+#define REPEDGE_MVE_SEGMENT_BYTES (REPEDGE_MVE_TAPS * REPEDGE_MVE_PAIR * REPEDGE_MVE_LANES)
+
+/* What becomes of one channel's sums. */
+typedef struct {
+    int32_t bias; /* bias - input zero point * sum of the channel's weights, modulo 2^32 */
+    int32_t multiplier;
+    int32_t right; /* shift where it is negative, else 0 */
+} repedge_mve_channel_t;
+
+/* What becomes of a pair's sums. */
 typedef struct {
     int32_t output_zero_point;
-    int32_t bias0; /* bias - input zero point * sum of the channel's weights, modulo 2^32 */
-    int32_t multiplier0;
-    int32_t right0; /* shift where it is negative, else 0 */
-    int32_t bias1;
-    int32_t multiplier1;
-    int32_t right1;
+    repedge_mve_channel_t channels[REPEDGE_MVE_PAIR];
     uint8_t left[REPEDGE_MVE_PAIR];   /* shift where it is positive, else 0 */
     uint8_t rounds[REPEDGE_MVE_PAIR]; /* 1 where right shifts, so that negative values need care */
 } repedge_mve_block_t;
@@ -62,13 +69,13 @@ repedge_mve_tiles_t repedge_mve_window1_stride1_plain, repedge_mve_window1_strid
     repedge_mve_window3_stride1_plain, repedge_mve_window3_stride1_checked,
     repedge_mve_window3_stride2_plain, repedge_mve_window3_stride2_checked;
 
-/* The two functions of a layer: for whole tiles of whole pairs, and for what is left at the right
- * edge and of an odd last channel. */
+/* The two functions of a layer: for whole tiles of whole pairs, and for an odd last channel or a
+ * row shorter than a tile. */
 typedef struct {
     repedge_mve_tiles_t *whole;
     repedge_mve_tiles_t *edge;
-    uint32_t tile_bytes; /* of input from tile to tile */
-    uint32_t pair_bytes; /* of weights and block */
+    uint32_t pixel_bytes; /* of input from output pixel to output pixel */
+    uint32_t pair_bytes;  /* of weights and block */
 } repedge_mve_loops_t;
 
 /* The parts of a run that do not depend on the row. */
@@ -86,29 +93,31 @@ static inline repedge_mve_run_t repedge_mve_run(const repedge_layer_t *layer)
     return run;
 }
 
-/* What is left of a row: its last pixels, its last channel, or both. */
+/* What is left of a row: its last pixels, its last channel, or both. The last tile overlaps the one
+ * before it, whose outputs it gives again. */
 static inline void repedge_mve_run_edge(const repedge_mve_run_t *row,
                                         const repedge_mve_loops_t *loops, uint32_t width,
                                         uint32_t channels, bool right_edge, bool odd_channel)
 {
-    const uint32_t tiles = width / REPEDGE_MVE_PIXELS, pixels = width % REPEDGE_MVE_PIXELS;
+    const bool is_short = width < REPEDGE_MVE_PIXELS;
     const uint32_t pairs = channels / REPEDGE_MVE_PAIR;
     repedge_mve_run_t run = *row;
-    run.tiles = right_edge ? 1u : tiles;
-    run.pairs = odd_channel ? 1u : pairs;
-    run.mask = right_edge ? (1u << 4u * pixels) - 1u : 0xFFFFu;
     if (right_edge) {
+        const uint32_t first = is_short ? 0u : width - REPEDGE_MVE_PIXELS;
         for (uint32_t k = 0; k < 3u; ++k) {
-            run.rows[k] += tiles * loops->tile_bytes;
+            run.rows[k] += first * loops->pixel_bytes;
         }
-        run.output += tiles * run.output_step;
+        run.output += first * (run.output_step / REPEDGE_MVE_PIXELS);
+        run.tiles = 1u;
+        run.mask = is_short ? (1u << 4u * width) - 1u : 0xFFFFu;
     }
     if (odd_channel) {
         run.mask &= 0x3333u;
         run.weights += pairs * loops->pair_bytes;
         run.output += pairs * REPEDGE_MVE_PAIR;
+        run.pairs = 1u;
     }
-    loops->edge(&run);
+    (is_short || odd_channel ? loops->edge : loops->whole)(&run);
 }
 
 /* `channels` output channels of one output row; rows, weights and output of the run are set. */
@@ -134,6 +143,14 @@ static inline void repedge_mve_run_row(repedge_mve_run_t *row, const repedge_mve
     }
 }
 
+/* Input columns that the tiles of a row read, padding included. */
+static inline uint32_t repedge_mve_columns(const repedge_layer_t *layer)
+{
+    const uint32_t width = layer->output.width;
+    const uint32_t pixels = width < REPEDGE_MVE_PIXELS ? REPEDGE_MVE_PIXELS : width;
+    return layer->stride * (pixels - 1u) + 3u;
+}
+
 /* Where the bits of sixteen indices lie, relative to a byte. */
 typedef struct {
     uint8x16_t low_byte;
@@ -155,13 +172,13 @@ static inline repedge_mve_places_t repedge_mve_places(uint8x16_t bits, uint32_t 
     return places;
 }
 
-/* Sixteen weights. An index that ends in the byte it starts in gets that byte a second time as the
- * high one, above its bit_width bits. */
+/* Sixteen weights. Where indices may span two bytes, one that ends in the byte it starts in gets
+ * that byte a second time as the high one, above its bit_width bits. */
 static inline int8x16_t repedge_mve_decode(const uint8_t *bytes, repedge_mve_places_t places,
-                                           uint32_t bit_width, const int8_t *codebook)
+                                           uint32_t bit_width, bool spans, const int8_t *codebook)
 {
     uint8x16_t index = vshlq_u8(vldrbq_gather_offset_u8(bytes, places.low_byte), places.right);
-    if (8u % bit_width != 0u) {
+    if (spans) {
         const uint8x16_t high = vldrbq_gather_offset_u8(bytes, places.high_byte);
         index = vorrq_u8(index, vshlq_u8(high, places.left));
     }
@@ -181,6 +198,17 @@ static inline int8x16_t repedge_mve_decode_inside(const uint8_t *bytes, repedge_
     return vldrbq_gather_offset_z_s8(codebook, vandq_u8(index, mask), inside);
 }
 
+/* Whether groups of input channels are the even and the odd ones of thirty-two. */
+static inline bool repedge_mve_splits_nibbles(const repedge_layer_t *layer)
+{
+    return layer->bit_width == 4u && layer->input.channels % (2u * REPEDGE_MVE_LANES) == 0u;
+}
+
+/* The weights of one output channel from its packed row to one channel's places of the strip:
+ * segment by segment, every second vector. Returns their sum. */
+int32_t repedge_mve_decode_channel(const repedge_layer_t *layer, const uint8_t *packed,
+                                   int8_t *weights);
+
 /* The pair's channel `lane` of the block; weight_sum is the sum of its weights. */
 static inline void repedge_mve_fill_block(repedge_mve_block_t *block, uint32_t lane,
                                           const repedge_layer_t *layer, uint32_t channel,
@@ -188,11 +216,12 @@ static inline void repedge_mve_fill_block(repedge_mve_block_t *block, uint32_t l
 {
     const int32_t shift = layer->shift[channel];
     const uint32_t offset = (uint32_t)layer->input_zero_point * (uint32_t)weight_sum;
-    const int32_t bias = (int32_t)((uint32_t)layer->bias[channel] - offset);
-    int32_t *const words = lane == 0u ? &block->bias0 : &block->bias1;
-    words[0] = bias;
-    words[1] = layer->multiplier[channel];
-    words[2] = shift < 0 ? shift : 0;
+    const repedge_mve_channel_t result = {
+        .bias = (int32_t)((uint32_t)layer->bias[channel] - offset),
+        .multiplier = layer->multiplier[channel],
+        .right = shift < 0 ? shift : 0,
+    };
+    block->channels[lane] = result;
     block->left[lane] = shift > 0 ? (uint8_t)shift : 0u;
     block->rounds[lane] = shift < 0 ? 1u : 0u;
 }
