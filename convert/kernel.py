@@ -18,6 +18,11 @@ from convert.packing import pack_indices, row_bytes, unpack_indices
 Order = Callable[[int, int], NDArray[np.int64]]  # (O, I) -> (rows, count)
 
 
+def never_in_place(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> bool:
+    """Of a kernel that still reads its input when it has begun to write its output."""
+    return False
+
+
 @dataclass(frozen=True)
 class ConvKernel:
     """One kernel. `obstacle` says why it cannot run a layer, or None; `strip_choices` are output channels decoded at once."""
@@ -31,6 +36,7 @@ class ConvKernel:
     scratch_bytes: Callable[[QuantizedConv, LayerShape, int], int]
     instructions: Callable[[QuantizedConv, LayerShape, int], float]  # estimated, for choosing; fitted to emulation
     order: Order
+    in_place: Callable[[QuantizedConv, LayerShape, int], bool] = never_in_place  # the output may overlap the input
 
     def runs_on(self, core: str | None) -> bool:
         """Whether a core has the instructions; `None` is any core and the host."""
@@ -45,6 +51,7 @@ class KernelChoice:
     strip_channels: int
     scratch_bytes: int
     instructions: float
+    in_place: bool = False  # the output may overlap the input
 
 
 def pack_in_order(indices: NDArray[np.uint8], bit_width: int, order: Order) -> NDArray[np.uint8]:

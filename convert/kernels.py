@@ -43,7 +43,8 @@ def choose_kernels(
 
 def arena_bytes(shape: LayerShape, choice: KernelChoice) -> int:
     """What a layer with that kernel needs of the arena: input, output and scratch, each aligned."""
-    return sum(_align(size) for size in (prod(shape.input_hwc), prod(shape.output_hwc), choice.scratch_bytes))
+    tensors = [_align(prod(hwc)) for hwc in (shape.input_hwc, shape.output_hwc)]
+    return (max(tensors) if choice.in_place else sum(tensors)) + _align(choice.scratch_bytes)
 
 
 def conv_choices(conv: QuantizedConv, shape: LayerShape, core: str | None) -> list[KernelChoice]:
@@ -59,7 +60,8 @@ def conv_choices(conv: QuantizedConv, shape: LayerShape, core: str | None) -> li
 def kernel_choice(kernel: ConvKernel, conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> KernelChoice:
     """The choice of a kernel and strip, with its scratch and estimated instructions."""
     scratch = kernel.scratch_bytes(conv, shape, strip_channels)
-    return KernelChoice(kernel, strip_channels, scratch, kernel.instructions(conv, shape, strip_channels))
+    instructions = kernel.instructions(conv, shape, strip_channels)
+    return KernelChoice(kernel, strip_channels, scratch, instructions, kernel.in_place(conv, shape, strip_channels))
 
 
 def _fitting(choices: list[KernelChoice], shape: LayerShape, limit: int | None) -> list[KernelChoice]:

@@ -62,6 +62,13 @@ def _group_pairs(transform: Transform, parts: int | None, shape: LayerShape) -> 
     return 1 if parts is None else -(-tile_pairs(transform, shape) // parts)
 
 
+def _in_place(
+    transform: Transform, parts: int | None, conv: QuantizedConv, shape: LayerShape, strip_channels: int
+) -> bool:
+    """Once V of the whole image stands in scratch, the input is not read again."""
+    return _group_pairs(transform, parts, shape) >= tile_pairs(transform, shape)
+
+
 def _scratch_bytes(
     transform: Transform, parts: int | None, conv: QuantizedConv, shape: LayerShape, strip_channels: int
 ) -> int:
@@ -128,6 +135,7 @@ def _kernel(transform: Transform, suffix: str, parts: int | None) -> ConvKernel:
         scratch_bytes=partial(_scratch_bytes, transform, parts),
         instructions=partial(_instructions, transform, parts),
         order=winograd_order,
+        in_place=partial(_in_place, transform, parts),
     )
 
 

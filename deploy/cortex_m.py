@@ -269,5 +269,6 @@ def _is_table_of(symbol: str, prefix: str) -> bool:
 
 
 def _live_bytes(placement: Placement) -> int:
-    """RAM alive during the layer: its input, output and scratch."""
-    return placement.input_bytes + placement.output_bytes + placement.scratch_bytes
+    """RAM alive during the layer: its input, output and scratch; in place, input and output share theirs."""
+    tensors = (placement.input_bytes, placement.output_bytes)
+    return (max(tensors) if placement.in_place else sum(tensors)) + placement.scratch_bytes

@@ -68,11 +68,22 @@ def test_scratch_is_the_sum_of_its_parts(name, strip, scratch_bytes):
     assert kernel_choice(BY_NAME[name], conv, shape, strip).scratch_bytes == scratch_bytes
 
 
-def test_choice_follows_the_scratch_that_is_allowed():
+def test_choice_follows_the_arena_that_is_allowed():
     model = random_model(3, input_hwc=(32, 32, 4), widths=(16, 16), strides=(1, 1), bit_widths=(4, 4))
     roomy = choose_kernels(model, "cortex-m4")[1]
-    tight = choose_kernels(model, "cortex-m4", ram_limit=2 * 32 * 32 * 16 + 16384)[1]
+    tight = choose_kernels(model, "cortex-m4", ram_limit=48 * 1024)[1]  # 32 of them are the layer's input and output
     assert roomy.kernel.name.startswith("dsp_winograd4")
-    assert tight.kernel.name.startswith("dsp_winograd4") and tight.scratch_bytes <= 16384
+    assert tight.kernel.name.startswith("dsp_winograd4") and tight.scratch_bytes <= 16 * 1024
     assert tight.instructions > roomy.instructions
     assert choose_kernels(model, None)[1].kernel.name == "portable"
+
+
+def test_only_with_the_whole_image_in_scratch_do_they_work_in_place():
+    conv, shape = _layer("16x16x16-16s1")
+    in_place = {name: kernel_choice(kernel, conv, shape, 4).in_place for name, kernel in BY_NAME.items()}
+    assert {name for name, is_in_place in in_place.items() if is_in_place} == {
+        "dsp_winograd2_whole",
+        "dsp_winograd4_whole",
+    }
+    one_pair, its_shape = _layer("4x8x16-16s1")
+    assert kernel_choice(BY_NAME["dsp_winograd4"], one_pair, its_shape, 8).in_place
