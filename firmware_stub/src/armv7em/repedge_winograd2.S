@@ -1,7 +1,7 @@
 /* The steps of F(2x2, 3x3); repedge_winograd.h says what each does. */
     .syntax unified
     .thumb
-#include "repedge_winograd_multiply.h"
+#include "repedge_winograd_multiply.inc"
 
     MULTIPLY repedge_winograd2_multiply, 16
 
