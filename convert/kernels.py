@@ -36,7 +36,8 @@ def choose_kernels(
     choices = [conv_choices(conv, shape, core) for conv, shape in zip(model.convs, shapes, strict=True)]
     first = _frugal if prefer == "speed" else _smallest
     arena = max(
-        arena_bytes(shape, first(_fitting(own, shape, ram_limit))) for own, shape in zip(choices, shapes, strict=True)
+        arena_bytes(shape, first(_fitting(own, shape, ram_limit), shape))
+        for own, shape in zip(choices, shapes, strict=True)
     )
     return tuple(_fastest(_fitting(own, shape, arena)) for own, shape in zip(choices, shapes, strict=True))
 
@@ -65,23 +66,23 @@ def kernel_choice(kernel: ConvKernel, conv: QuantizedConv, shape: LayerShape, st
 
 
 def _fitting(choices: list[KernelChoice], shape: LayerShape, limit: int | None) -> list[KernelChoice]:
-    """Those within the limit, or else the one with the least scratch."""
+    """Those within the limit, or else the one that needs least."""
     fitting = [choice for choice in choices if limit is None or arena_bytes(shape, choice) <= limit]
-    return fitting or [_smallest(choices)]
+    return fitting or [_smallest(choices, shape)]
 
 
 def _fastest(choices: list[KernelChoice]) -> KernelChoice:
     return min(choices, key=lambda choice: (choice.instructions, choice.scratch_bytes))
 
 
-def _smallest(choices: list[KernelChoice]) -> KernelChoice:
-    return min(choices, key=lambda choice: (choice.scratch_bytes, choice.instructions))
+def _smallest(choices: list[KernelChoice], shape: LayerShape) -> KernelChoice:
+    return min(choices, key=lambda choice: (arena_bytes(shape, choice), choice.instructions))
 
 
-def _frugal(choices: list[KernelChoice]) -> KernelChoice:
-    """Nearly the fastest, with the least scratch."""
+def _frugal(choices: list[KernelChoice], shape: LayerShape) -> KernelChoice:
+    """Nearly the fastest, in the smallest arena."""
     fewest = _fastest(choices).instructions
-    return _smallest([choice for choice in choices if choice.instructions <= WORTH * fewest])
+    return _smallest([choice for choice in choices if choice.instructions <= WORTH * fewest], shape)
 
 
 def _align(size: int) -> int:

@@ -152,6 +152,11 @@ def _direct_obstacle(conv: QuantizedConv, shape: LayerShape) -> str | None:
     return requantize_obstacle(conv)
 
 
+def _in_place(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> bool:
+    """In one strip, an output row is written when the input rows above and below are in the ring: it may lie on its own."""
+    return conv.stride == 1 and shape.input_hwc == shape.output_hwc and strip_channels >= shape.output_hwc[2]
+
+
 def _kernel(
     name: str,
     order: Order,
@@ -171,6 +176,7 @@ def _kernel(
         scratch_bytes=_scratch_bytes(row_bytes, border_bytes, pairs),
         instructions=_instructions(row_bytes, pairs, per_row_byte),
         order=order,
+        in_place=_in_place,
     )
 
 
