@@ -17,7 +17,9 @@ class DeployConfig(Section):
 
     targets: tuple[str, ...] = ("cortex-m4", "cortex-a53", "ethos-u55-128")
     emulated_images: int = Field(200, ge=1)
-    prefer: Literal["speed", "ram", "flash"] = Field("speed", description="what a microcontroller's kernels are chosen for")
+    prefer: Literal["speed", "ram", "flash"] = Field(
+        "speed", description="what a microcontroller's kernels are chosen for"
+    )
 
 
 class AccuracyLimits(Section):
