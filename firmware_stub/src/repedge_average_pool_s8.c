@@ -14,6 +14,7 @@ static inline void average_channels(const int8_t *input, uint32_t count, size_t 
 {
     int32_t sums[LANES] = {0};
     for (uint32_t pixel = 0; pixel < count; ++pixel) {
+#pragma GCC unroll 4
         for (uint32_t lane = 0; lane < lanes; ++lane) {
             sums[lane] += input[lane];
         }
