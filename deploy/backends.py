@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.kernels import Prefer
 from deploy.baselines import BASELINES
 from deploy.cortex_a import deploy_cortex_a
 from deploy.cortex_m import deploy_cortex_m
@@ -41,10 +42,24 @@ def run_baselines(
     return [BASELINES[name](converted, folder / "baselines", calibration_images) for name in names]
 
 
-def run_target(converted: ConvertedModel, target: Target, folder: Path, *, images: int) -> list[BackendResult]:
-    """Build and run one target on the first `images` test vectors (Ethos-U: compile and decode)."""
+def run_target(
+    converted: ConvertedModel,
+    target: Target,
+    folder: Path,
+    *,
+    images: int,
+    prefer: Prefer = "speed",
+    ram_limit_bytes: int | None = None,
+) -> list[BackendResult]:
+    """Build and run one target on the first `images` test vectors (Ethos-U: compile and decode).
+
+    `prefer` and `ram_limit_bytes` steer the choice of a microcontroller's kernels.
+    """
     if isinstance(target, CortexMTarget):
-        return [deploy_cortex_m(converted, target, folder, images=images)]
+        result = deploy_cortex_m(
+            converted, target, folder, images=images, prefer=prefer, ram_limit_bytes=ram_limit_bytes
+        )
+        return [result]
     if isinstance(target, CortexATarget):
         return [deploy_cortex_a(converted, target, folder, images=images)]
     return [deploy_ethos_u(converted, target, folder)]

@@ -12,11 +12,15 @@ from train.config import Section
 class DeployConfig(Section):
     """Targets (names of files in deploy/targets), how many test images run under emulation, and baselines to compare with.
 
-    A baseline is another tool's quantization of the same float net; it takes about a minute, so none is the default.
+    A RAM limit of the budget also limits the choice of kernels. A baseline is another tool's quantization of the same
+    float net; it takes about a minute, so none is the default.
     """
 
     targets: tuple[str, ...] = ("cortex-m4", "cortex-a53", "ethos-u55-128")
     emulated_images: int = Field(200, ge=1)
+    prefer: Literal["speed", "ram", "flash"] = Field(
+        "speed", description="what a microcontroller's kernels are chosen for"
+    )
     baselines: tuple[Literal["onnx2tf_int8"], ...] = ()
 
 

@@ -101,11 +101,13 @@ def _whole_in_qdq(content: bytes, layer: Layer) -> bool:
 
 def _compare_c(path: Path, model: IntegerModel) -> None:
     """The tables are decoded; the rest (assertions, banners) must be what the writer writes."""
-    from convert.c_source import verify_c_model, write_c_model
+    from convert.c_source import read_c_model, verify_c_model, write_c_model
+    from repedge.kernels_found import plan_of_tables
 
-    written = verify_c_model(model, path.parent)
+    plan = plan_of_tables(model, read_c_model(path.parent).layers)
+    written = verify_c_model(model, path.parent, plan)
     with tempfile.TemporaryDirectory(prefix="repedge-c-") as name:
-        write_c_model(model, Path(name), source_hash=written.source_hash)
+        write_c_model(model, Path(name), source_hash=written.source_hash, plan=plan)
         for expected in sorted(Path(name).iterdir()):
             found = path.with_name(expected.name)
             if found.read_bytes() != expected.read_bytes():
@@ -178,8 +180,10 @@ def _compare_library(path: Path, model: IntegerModel) -> None:
 def _compare_program(path: Path, model: IntegerModel) -> None:
     from deploy.elf_symbols import read_elf
     from deploy.elf_weights import check_elf_weights
+    from repedge.kernels_found import plan_of_program
 
-    check_elf_weights(read_elf(path), model)
+    image = read_elf(path)
+    check_elf_weights(image, model, plan_of_program(model, image))
 
 
 def _whole_in_elf(content: bytes, layer: Layer) -> bool:
