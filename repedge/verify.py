@@ -17,6 +17,7 @@ from train.artefact import MANIFEST_NAME, read_manifest, sha256_file
 from train.errors import ArtefactError, ConfigError, Mismatch, ToolMissing
 
 ELF_MAGIC = b"\x7fELF"
+WEIGHTS_SYMBOL = b"_multiplier\0"  # of a program with C tables, under whatever name
 
 
 def verify_path(path: Path, model_path: Path | None = None) -> dict[str, Any]:
@@ -46,12 +47,13 @@ def verify_path(path: Path, model_path: Path | None = None) -> dict[str, Any]:
 
 
 def find_format(path: Path) -> Format:
-    """How to read a file, by its name, or by its first bytes for programs."""
+    """How to read a file: by its name, or as a program with C tables where it holds their symbols."""
     for form in FORMATS:
         if any(path.match(pattern) for pattern in form.patterns):
             return form
-    if path.read_bytes()[:4] == ELF_MAGIC:
-        return next(form for form in FORMATS if "*.elf" in form.patterns)
+    content = path.read_bytes()
+    if content[:4] == ELF_MAGIC and WEIGHTS_SYMBOL in content:
+        return FORMATS[-1]
     known = ", ".join(pattern for form in FORMATS for pattern in form.patterns)
     raise ConfigError(f"{path}: holds no integers of the model that could be compared; files that do: {known}")
 

@@ -196,6 +196,7 @@ def _whole_in_elf(content: bytes, layer: Layer) -> bool:
 
 
 FORMATS = (
+    # first those with names of their own, last what any other program is read as
     Format(
         "Vela's TFLite file",
         ("*_vela.tflite",),
@@ -240,7 +241,7 @@ FORMATS = (
     ),
     Format(
         "shared library of TVM kernels",
-        ("*.so",),
+        ("librepedge_model.so",),
         "packed indices, codebooks, biases, multipliers and shifts by symbol",
         _compare_library,
         _whole_in_elf,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from repedge.cli import main
+from repedge.verify_formats import FORMATS
 
 RECIPE = """
 name: tiny
@@ -74,6 +75,19 @@ def test_inspect_explains_every_artefact(finished_run, capsys):
     for path in explained:
         assert main(["inspect", str(path), "--json"]) == 0, path
         assert json.loads(capsys.readouterr().out)["kind"]
+
+
+def test_every_file_that_holds_the_model_is_verified(finished_run, capsys):
+    run = finished_run[1]
+    patterns = [pattern for form in FORMATS for pattern in form.patterns]
+    files = {path for pattern in patterns for path in run.rglob(pattern)}
+    assert {path.name for path in files} >= {
+        "model_int8.tflite", "model_integer.onnx", "model_qdq.onnx", "model_data.c", "module.json", "repedge_host",
+        "repedge.elf", "librepedge_model.so", "model_int8_vela.tflite",
+    }  # fmt: skip
+    for path in sorted(files):
+        assert main(["inspect", str(path), "--verify"]) == 0, path
+    capsys.readouterr()
 
 
 def test_check_names_the_worst_layer_of_a_broken_limit(finished_run, tmp_path, capsys):
