@@ -30,6 +30,9 @@ def inspect_path(path: Path) -> Facts:
     for suffix, reader in READERS.items():
         if path.name.endswith(suffix):
             return {"file": path.name, "size_bytes": path.stat().st_size, **_guarded(reader, path)}
+    with path.open("rb") as handle:
+        if handle.read(4) == b"\x7fELF":  # programs have no ending
+            return {"file": path.name, "size_bytes": path.stat().st_size, **_guarded(inspect_elf, path)}
     allowed = ", ".join(READERS)
     raise ArtefactError(f"{path}: no reader for this kind of file; known endings are {allowed}")
 

@@ -111,4 +111,4 @@ def first_damaged_layer(content: bytes, model: IntegerModel, is_whole: Callable[
     for layer in model.layers:
         if not is_whole(content, layer):
             return f"layer {layer.name} is the first that is not whole in it"
-    return f"layer {model.layers[0].name} and all others can no longer be reached, though their weights are whole"
+    return f"layer {model.layers[0].name} and all after it can no longer be read, though their weights may be whole"

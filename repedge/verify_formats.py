@@ -6,15 +6,19 @@ import base64
 import binascii
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convert.c_layers import TABLE_TYPES, layer_symbol, layer_tables
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
 from train.errors import ArtefactError, Mismatch, ToolFailed
+
+if TYPE_CHECKING:
+    from deploy.vela_stream import VelaOutput
 
 Layer = QuantizedConv | QuantizedFullyConnected
 
@@ -68,12 +72,26 @@ def _compare_vela(path: Path, model: IntegerModel) -> None:
     stem = path.name.removesuffix("_vela.tflite")
     summary = path.with_name(f"{stem}_summary_{target.system_config}.csv")
     report = read_report(path, summary, path.with_name(f"{stem}_debug.xml"), target)
+    output = read_vela_output(path)
     try:
-        check_streams(model, read_vela_output(path), report.layer_of_command, target.accelerator)
+        check_streams(model, output, report.layer_of_command, target.accelerator)
     except ToolFailed as error:
-        raise Mismatch(
-            f"{path}: a weight stream can no longer be decoded; run the deploy stage again\n{error}"
-        ) from error
+        layer = _undecodable_layer(output, report.layer_of_command)
+        raise Mismatch(f"{path}: layer {layer}: a weight stream can no longer be decoded; deploy again") from error
+
+
+def _undecodable_layer(output: VelaOutput, layer_of_command: Mapping[int, str]) -> str:
+    """The first layer whose streams the codec refuses on their own."""
+    from deploy.vela_decode import decode_streams
+
+    for call in output.calls:
+        ranges = {str(part.offset): part for part in call.weights}
+        streams = {key: np.frombuffer(output.flash, np.uint8, part.length, part.offset) for key, part in ranges.items()}
+        try:
+            decode_streams(streams)
+        except ToolFailed:
+            return layer_of_command[call.command_offset]
+    return "unknown"
 
 
 # ONNX

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.vela_stream import read_vela_output
 from repedge.cli import main
 from repedge.verify_formats import FORMATS
 
@@ -88,6 +89,20 @@ def test_every_file_that_holds_the_model_is_verified(finished_run, capsys):
     for path in sorted(files):
         assert main(["inspect", str(path), "--verify"]) == 0, path
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_a_damaged_weight_stream_of_the_npu_names_its_layer(finished_run, tmp_path, share, capsys):
+    run = finished_run[1]
+    folder = shutil.copytree(run / "deploy" / "ethos-u55-128", tmp_path / "ethos-u55-128")
+    path = folder / "model_int8_vela.tflite"
+    output, content = read_vela_output(path), bytearray(path.read_bytes())
+    stream = output.calls[1].weights[0]
+    start = content.index(output.flash[stream.offset : stream.offset + stream.length])
+    content[start + int(share * stream.length)] ^= 0x10  # early in the stream the codec gives up, later values change
+    path.write_bytes(content)
+    assert main(["inspect", str(path), "--verify", "--model", str(run)]) == 1
+    assert "layer stage2.0" in capsys.readouterr().err
 
 
 def test_check_names_the_worst_layer_of_a_broken_limit(finished_run, tmp_path, capsys):
