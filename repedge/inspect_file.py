@@ -223,4 +223,5 @@ READERS: dict[str, Callable[[Path], Facts]] = {
     ".log": inspect_text,
     ".txt": inspect_text,
     ".csv": inspect_text,
+    ".xml": inspect_text,
 }
