@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test lint format setup packages picture docker clean
+.PHONY: help run test test-boards lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ run: setup  ## Set up, then run the quickstart: data to proven firmware with a r
 
 test: setup  ## Set up, then run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
+
+test-boards: setup  ## Every board's firmware: linked in its real memory, run on the emulator of its core
+	REPEDGE_ALL_BOARDS=1 $(BIN)/python -m pytest tests/deploy/test_boards.py
 
 lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .

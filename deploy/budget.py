@@ -34,8 +34,9 @@ def check_budget(config: BudgetConfig, report: Mapping[str, Any]) -> dict[str, A
 
 
 def check_figures_exist(config: BudgetConfig, targets: Sequence[Target]) -> None:
-    """Before any work: `ConfigError` for a limit on a target that is not deployed, or on a figure its kind never has."""
+    """Before any work: `ConfigError` for a limit that no figure, or only an unverified one, stands behind."""
     kinds = {target.name: target.kind for target in targets}
+    known_targets = {target.name: target for target in targets}
     for name, limits in config.targets.items():
         if name not in kinds:
             raise ConfigError(
@@ -48,6 +49,12 @@ def check_figures_exist(config: BudgetConfig, targets: Sequence[Target]) -> None
                 raise ConfigError(
                     f"budget targets.{name}.{key}: no such figure exists for {name}, which is compiled but not executed; "
                     f"available are {', '.join(known)}; remove the limit or set one of these"
+                )
+            figure = known_targets[name].unverified_figure(key) if limit is not None else None
+            if figure is not None:
+                raise ConfigError(
+                    f"budget targets.{name}.{key}: it would rest on {figure}, which was read in no text (unverified); "
+                    "remove the limit, or copy the target's file, correct the figure there and name the copy by its path"
                 )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from convert.c_layers import layer_symbol
 from convert.memory_plan import MemoryPlan, Placement, plan_memory
 from convert.vectors import Vectors
+from deploy.armv6m import check_armv6m
 from deploy.cycles import MODELS, Estimate, estimate_cycles, latency_ms, sum_estimates
 from deploy.disassembly import disassemble
 from deploy.elf_sizes import ARENA_SYMBOL, STACK_SECTION, ElfSizes, measure_image, padded_weights
@@ -52,6 +53,8 @@ def deploy_cortex_m(converted: ConvertedModel, target: CortexMTarget, out: Path,
     model, vectors = converted.model, converted.vectors.first(images)
     plan = plan_memory(model)
     elf = build_firmware(checked_model_dir(converted), target.core, out / "build", memory=firmware_memory(target))
+    if target.core == "cortex-m0plus":
+        check_armv6m(elf, out / "build" / "armv6m.txt")
     image = read_elf(elf)
     check_elf_weights(image, model)
     logits, facts = run_images(target, elf, out / "run", vectors=vectors)
@@ -76,7 +79,7 @@ def firmware_memory(target: CortexMTarget) -> FirmwareMemory:
     """The chip's real sizes at the addresses where the emulated machine has memory."""
     return FirmwareMemory(
         flash_origin=target.flash.link_origin,
-        flash_bytes=target.flash.size_bytes,
+        flash_bytes=target.link_flash_bytes,
         ram_origin=target.ram.link_origin,
         ram_bytes=target.ram.size_bytes,
         stack_bytes=target.stack_bytes,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from repedge import __version__
+from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
 from train.errors import PipelineError
 
 EPILOG = """\
@@ -74,8 +75,13 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_tools(verbs: argparse._SubParsersAction) -> None:
-    targets = verbs.add_parser("targets", help="list the targets that can be deployed to")
-    targets.add_argument("--core", metavar="NAME", help="only targets whose core or kind contains NAME, e.g. m4")
+    targets = verbs.add_parser(
+        "targets",
+        help="list the boards, cores and NPUs that can be deployed to, with their memory",
+        epilog=TARGET_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    targets.add_argument("--core", metavar="NAME", help="only targets whose name, core or kind contains NAME, e.g. m4")
     _add_output(targets)
     check = verbs.add_parser("check", help="check a run's report against a budget file; exit 1 when a limit is broken")
     check.add_argument("run", type=Path, help="run folder")

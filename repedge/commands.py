@@ -16,7 +16,8 @@ from rich.tree import Tree
 from deploy.budget import check_figures_exist
 from deploy.targets import load_target, target_names
 from repedge.recipe import load_recipe
-from train.errors import Mismatch
+from repedge.target_table import choose_targets, target_table
+from train.errors import ConfigError, Mismatch
 
 
 def _run_of(options: argparse.Namespace) -> Any:
@@ -111,14 +112,13 @@ def targets(options: argparse.Namespace) -> int:
     """List targets."""
     found = [load_target(name) for name in target_names()]
     wanted = (options.core or "").lower()
-    chosen = [t for t in found if wanted in t.name.lower() or wanted in t.kind]
+    chosen = choose_targets(found, wanted)
+    if not chosen:
+        raise ConfigError(f"--core {options.core}: no target's name, core or kind contains it; try m4, m33, a53 or u55")
     if options.json:
         print(json.dumps([target.model_dump(mode="json") for target in chosen], indent=2))
         return 0
-    table = Table("target", "kind", "clock", "description")
-    for target in chosen:
-        table.add_row(target.name, target.kind, f"{target.clock_hz / 1e6:.0f} MHz", target.description)
-    Console().print(table)
+    Console().print(target_table(chosen))
     return 0
 
 
