@@ -27,12 +27,12 @@ lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' | grep -v /example_model/)
+	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' | grep -vE '/(example_model|export_templates)/')
 
 format:  ## Rewrite Python and C sources in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	clang-format -i $$(git ls-files '*.c' '*.h' | grep -v /example_model/)
+	clang-format -i $$(git ls-files '*.c' '*.h' | grep -vE '/(example_model|export_templates)/')
 
 setup: packages $(STAMP)  ## Debian packages and .venv
 

@@ -183,6 +183,40 @@ def _grow(tree: Tree, facts: dict[str, Any]) -> None:
             tree.add(escape(f"{key}: {value}"))
 
 
+def export(options: argparse.Namespace) -> int:
+    """Write a run's model as a C library."""
+    from repedge.export import export_run
+
+    files = export_run(options.run, options.form, options.out)
+    if options.json:
+        print(json.dumps({str(path): path.stat().st_size for path in files}, indent=2))
+    else:
+        print(f"wrote {len(files)} files to {options.out}; {options.out / 'README.md'} says how to use them")
+    return 0
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write a commented recipe."""
+    from repedge.init import write_recipe
+
+    write_recipe(options.recipe, data=options.data, board=options.board, force=options.force)
+    print(
+        json.dumps({"wrote": str(options.recipe)})
+        if options.json
+        else f"wrote {options.recipe}; next: repedge run {options.recipe}"
+    )
+    return 0
+
+
+def completion(options: argparse.Namespace) -> int:
+    """Print the completion script of a shell."""
+    from repedge.cli import build_parser
+    from repedge.completion import completion_script
+
+    print(completion_script(build_parser(), options.shell), end="")
+    return 0
+
+
 def doctor(options: argparse.Namespace) -> int:
     """Report the tools; exit 3 when one is missing."""
     from repedge.doctor import examine
