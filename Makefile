@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ test: setup  ## Set up, then run all tests
 
 test-boards: setup  ## Every board's firmware: linked in its real memory, run on the emulator of its core
 	REPEDGE_ALL_BOARDS=1 $(BIN)/python -m pytest tests/deploy/test_boards.py
+
+bench-kernels: setup  ## Count every kernel's instructions under emulation: benchmarks/results/kernels.json, benchmarks/KERNELS.md
+	$(BIN)/python -m benchmarks.kernels
 
 lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
+from convert.kernel import ConvKernel, pack_in_order
+from convert.kernels_portable import PORTABLE
 from convert.memory_plan import MemoryPlan, Placement
 from convert.packing import pack_indices
 from train.errors import UnsupportedLayer
@@ -48,18 +50,27 @@ def layer_symbol(name: str) -> str:
     return "model_" + re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
-def layer_tables(layer: QuantizedConv | QuantizedFullyConnected) -> dict[str, NDArray[np.integer]]:
-    """The constant arrays of a layer: packed indices, codebook padded with zeros to 2^b entries, bias, multiplier, shift."""
+def layer_tables(
+    layer: QuantizedConv | QuantizedFullyConnected, kernel: ConvKernel = PORTABLE
+) -> dict[str, NDArray[np.integer]]:
+    """The constant arrays of a layer: indices packed in its kernel's order, codebook padded with zeros to 2^b entries,
+    bias, multiplier, shift."""
     codebook = np.zeros(2**layer.bit_width, np.int8)
     codebook[: layer.codebook.size] = layer.codebook
     multiplier, shift = layer.requantization
     return {
-        "indices": pack_indices(layer.indices, layer.bit_width),
+        "indices": _packed(layer, kernel),
         "codebook": codebook,
         "bias": layer.bias,
         "multiplier": multiplier,
         "shift": shift.astype(np.int8),  # -31 .. 30
     }
+
+
+def _packed(layer: QuantizedConv | QuantizedFullyConnected, kernel: ConvKernel) -> NDArray[np.uint8]:
+    if isinstance(layer, QuantizedConv):
+        return pack_in_order(layer.indices, layer.bit_width, kernel.order)
+    return pack_indices(layer.indices, layer.bit_width)
 
 
 def _c_layer(
@@ -68,17 +79,22 @@ def _c_layer(
     shape = placement.shape
     _check_sizes(shape.name, (*shape.input_hwc, *shape.output_hwc))
     quantization = layer.output if layer else model.convs[-1].output if model.convs else model.input
+    choice = placement.choice
     scalars: dict[str, int | str] = {
+        "convolve": choice.kernel.function if choice else "NULL",
         "input_offset": placement.input_offset,
         "output_offset": placement.output_offset,
         "scratch_offset": placement.scratch_offset,
+        "scratch_bytes": placement.scratch_bytes,
         "input_height": shape.input_hwc[0],
         "input_width": shape.input_hwc[1],
         "input_channels": shape.input_hwc[2],
         "output_height": shape.output_hwc[0],
         "output_width": shape.output_hwc[1],
         "output_channels": shape.output_hwc[2],
+        "strip_channels": choice.strip_channels if choice else 0,
         "kind": KINDS[shape.kind],
+        "kernel": choice.kernel.constant if choice else PORTABLE.constant,
         "stride": layer.stride if isinstance(layer, QuantizedConv) else 1,
         "bit_width": layer.bit_width if layer else 0,
         "input_zero_point": layer.input.zero_point if layer else quantization.zero_point,
@@ -88,7 +104,8 @@ def _c_layer(
     }
     if layer:
         _check_accumulator(layer)
-    return CLayer(shape.name, layer_symbol(shape.name), scalars, layer_tables(layer) if layer else {})
+    tables = layer_tables(layer, choice.kernel if choice else PORTABLE) if layer else {}
+    return CLayer(shape.name, layer_symbol(shape.name), scalars, tables)
 
 
 def _check_sizes(name: str, sizes: tuple[int, ...]) -> None:

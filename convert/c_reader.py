@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from convert.c_layers import TABLE_TYPES, CLayer, c_layers, layer_symbol
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
-from convert.memory_plan import plan_memory
+from convert.kernel import KernelChoice, unpack_in_order
+from convert.kernels_portable import PORTABLE
+from convert.memory_plan import MemoryPlan, plan_memory
 from convert.packing import row_bytes, unpack_indices
 from train.errors import ArtefactError, Mismatch
 
@@ -53,10 +55,13 @@ def read_c_model(folder: Path) -> CModel:
     return CModel(hashes[0], constants, arrays, layers, names)
 
 
-def verify_c_model(model: IntegerModel, folder: Path) -> CModel:
-    """Compare the written tables with the model, exactly; `Mismatch` names the layer. Returns what was read."""
+def verify_c_model(model: IntegerModel, folder: Path, plan: MemoryPlan | None = None) -> CModel:
+    """Compare the written tables with the model, exactly; `Mismatch` names the layer. Returns what was read.
+
+    `plan` is the one they were written with.
+    """
     written = read_c_model(folder)
-    plan = plan_memory(model)
+    plan = plan or plan_memory(model)
     expected = c_layers(model, plan)
     if len(written.layers) != len(expected):
         raise Mismatch(f"{folder}: {len(written.layers)} layers, the integer model has {len(expected)}; convert again")
@@ -65,11 +70,24 @@ def verify_c_model(model: IntegerModel, folder: Path) -> CModel:
     if written.constants.get("MODEL_ARENA_BYTES") != plan.arena_bytes:
         raise Mismatch(f"{folder}: arena differs from the plan's {plan.arena_bytes} bytes; run the convert stage again")
     weights = {layer.name: layer for layer in model.layers}
-    for fields, layer in zip(written.layers, expected, strict=True):
+    for fields, layer, placement in zip(written.layers, expected, plan.placements, strict=True):
         _check_fields(layer, fields)
         if layer.name in weights:
-            _check_tables(weights[layer.name], written.arrays)
+            _check_tables(weights[layer.name], placement.choice, written.arrays)
     return written
+
+
+def decode_indices(
+    packed: NDArray[np.uint8], layer: QuantizedConv | QuantizedFullyConnected, choice: KernelChoice | None
+) -> NDArray[np.uint8] | None:
+    """The indices, shaped as the layer's, in packed bytes of its kernel's order; None where the size cannot be right."""
+    if isinstance(layer, QuantizedConv):
+        order = choice.kernel.order if choice else PORTABLE.order
+        return unpack_in_order(packed, layer.bit_width, order, layer.indices.shape)
+    channels, count = layer.indices.shape
+    if packed.size != channels * row_bytes(count, layer.bit_width):
+        return None
+    return unpack_indices(packed.reshape(channels, -1), layer.bit_width, count)
 
 
 def _read(path: Path) -> str:
@@ -123,17 +141,17 @@ def _check_fields(layer: CLayer, fields: dict[str, str]) -> None:
             )
 
 
-def _check_tables(layer: QuantizedConv | QuantizedFullyConnected, arrays: dict[str, NDArray[np.integer]]) -> None:
+def _check_tables(
+    layer: QuantizedConv | QuantizedFullyConnected, choice: KernelChoice | None, arrays: dict[str, NDArray[np.integer]]
+) -> None:
     """Decode the layer's arrays and compare each with the model."""
     tables = {name: arrays.get(f"{layer_symbol(layer.name)}_{name}", np.zeros(0, np.int8)) for name in TABLE_TYPES}
-    count = layer.indices[0].size
-    channels = layer.indices.shape[0]
-    if tables["indices"].size != channels * row_bytes(count, layer.bit_width):
+    indices = decode_indices(tables["indices"].astype(np.uint8), layer, choice)
+    if indices is None:
         raise Mismatch(f"layer {layer.name}: packed indices of another size; run the convert stage again")
-    packed = tables["indices"].astype(np.uint8).reshape(channels, -1)
     multiplier, shift = layer.requantization
     pairs: dict[str, tuple[NDArray[np.integer], NDArray[np.integer]]] = {
-        "indices": (unpack_indices(packed, layer.bit_width, count), layer.indices.reshape(channels, -1)),
+        "indices": (indices, layer.indices),
         "codebook": (tables["codebook"], np.pad(layer.codebook, (0, 2**layer.bit_width - layer.codebook.size))),
         "bias": (tables["bias"], layer.bias),
         "multiplier": (tables["multiplier"], multiplier),

@@ -1,7 +1,7 @@
 """The integer model as C tables, `model_data.c` and `model_data.h`, which `firmware_stub` is linked with.
 
-Data only. Per layer `model_<layer>_indices` (packed, version 1 of convert/packing.py), `_codebook` (2^b entries),
-`_bias`, `_multiplier`, `_shift`; the layer table; the memory plan, asserted at compile time; class names.
+Data only. Per layer `model_<layer>_indices` (packed, version 1 of convert/packing.py, in the kernel's order),
+`_codebook` (2^b entries), `_bias`, `_multiplier`, `_shift`; the layer table; the memory plan, asserted at compile time; class names.
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ FOLDER_NAME = "c"  # inside the convert stage's folder
 PACKING_VERSION = 1
 
 
-def write_c_model(model: IntegerModel, folder: Path, *, source_hash: str) -> None:
-    """Write both files; `source_hash` names the integer model they were made from. `verify_c_model` reads them back."""
-    plan = plan_memory(model)
+def write_c_model(model: IntegerModel, folder: Path, *, source_hash: str, plan: MemoryPlan | None = None) -> None:
+    """Write both files; `source_hash` names the integer model they were made from. `verify_c_model` reads them back.
+
+    The plan names a kernel per convolution; without one the tables are for kernels that run everywhere.
+    """
+    plan = plan or plan_memory(model)
     layers = c_layers(model, plan)
     write_text(folder / HEADER_NAME, _header(model, plan, layers, source_hash))
     write_text(folder / SOURCE_NAME, _source(model, plan, layers, source_hash))
@@ -152,8 +155,7 @@ def _layer_assertions(layer: CLayer, placement: Placement) -> str:
     if placement.shape.kind != "fully_connected":
         ranges["output"] = (placement.output_offset, _volume(scalars, "output"))
     if placement.scratch_bytes:
-        needed = f"REPEDGE_CONV3X3_SCRATCH_BYTES({scalars['input_channels']}u)"
-        ranges["scratch"] = (placement.scratch_offset, needed)
+        ranges["scratch"] = (placement.scratch_offset, f"{placement.scratch_bytes}u")
     lines = [f"/* {name} */\n"]
     for part, (offset, size) in ranges.items():
         lines.append(_assert(f"{offset}u + {size} <= MODEL_ARENA_BYTES", f"{part} fits the arena"))
@@ -161,6 +163,8 @@ def _layer_assertions(layer: CLayer, placement: Placement) -> str:
     parts = list(ranges.items())
     for k, (first, (offset, size)) in enumerate(parts):
         for second, (other_offset, other_size) in parts[k + 1 :]:
+            if placement.in_place and (first, second) == ("input", "output"):
+                continue
             apart = f"REPEDGE_APART({offset}u, {size}, {other_offset}u, {other_size})"
             lines.append(_assert(apart, f"{first} and {second} do not touch"))
     return "".join(lines) + _table_assertions(layer, placement)
@@ -170,9 +174,7 @@ def _table_assertions(layer: CLayer, placement: Placement) -> str:
     if not layer.tables:
         return ""
     channels, bits = layer.scalars["output_channels"], layer.scalars["bit_width"]
-    taps = 9 if placement.shape.kind == "conv" else 1
-    row = f"(({taps}u * {layer.scalars['input_channels']}u * {bits}u + 7u) / 8u)"
-    sizes = {"indices": f"{channels}u * {row}", "codebook": f"1u << {bits}"}
+    sizes = {"indices": f"{layer.tables['indices'].size}u", "codebook": f"1u << {bits}"}
     sizes |= dict.fromkeys(("bias", "multiplier"), f"4u * {channels}u") | {"shift": f"{channels}u"}
     return "".join(
         _assert(f"sizeof {layer.symbol}_{name} == {size}", f"size of {name}") for name, size in sizes.items()

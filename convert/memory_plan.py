@@ -1,19 +1,18 @@
 """The static memory plan: where each activation lies in the one arena, computed before anything is built.
 
-Activations take turns at the two ends of the arena, so that a layer's input and output never touch; the decoded strip
-of weights lies in the gap between them. The arena is as large as the neediest layer, which no plan without in-place
-layers can undercut. The logits are the caller's.
+Activations take turns at the two ends of the arena, so that a layer's input and output never touch; the kernel's
+scratch lies in the gap between them. A kernel that works in place leaves its output at the end where its input lay. The
+arena is as large as the neediest layer. The logits are the caller's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from convert.integer_model import IntegerModel, LayerShape
-
-ALIGNMENT = 16  # bytes; REPEDGE_ARENA_ALIGNMENT
-STRIP_CHANNELS = 4  # output channels decoded at once; REPEDGE_STRIP_CHANNELS
+from convert.kernel import KernelChoice
+from convert.kernels import ALIGNMENT, choose_kernels
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,17 @@ class Placement:
     input_offset: int
     output_offset: int
     scratch_offset: int
-    scratch_bytes: int
+    choice: KernelChoice | None  # of a convolution
+
+    @property
+    def scratch_bytes(self) -> int:
+        """What the layer's kernel works in."""
+        return self.choice.scratch_bytes if self.choice else 0
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the output lies where the input lay."""
+        return self.choice is not None and self.choice.in_place
 
     @property
     def input_bytes(self) -> int:
@@ -37,10 +46,15 @@ class Placement:
         return prod(self.shape.output_hwc)
 
     @property
+    def tensor_bytes(self) -> int:
+        """Of the arena, for input and output, alignment included."""
+        output = 0 if self.shape.kind == "fully_connected" else _align(self.output_bytes)
+        return max(_align(self.input_bytes), output) if self.in_place else _align(self.input_bytes) + output
+
+    @property
     def arena_bytes(self) -> int:
         """What this layer alone needs of the arena, alignment included."""
-        output = 0 if self.shape.kind == "fully_connected" else _align(self.output_bytes)
-        return _align(self.input_bytes) + output + _align(self.scratch_bytes)
+        return self.tensor_bytes + _align(self.scratch_bytes)
 
 
 @dataclass(frozen=True)
@@ -52,25 +66,39 @@ class MemoryPlan:
     placements: tuple[Placement, ...]
 
 
-def plan_memory(model: IntegerModel) -> MemoryPlan:
-    """The plan of a model; even activations start at 0, odd ones end at the arena's end."""
+def plan_memory(model: IntegerModel, choices: tuple[KernelChoice, ...] | None = None) -> MemoryPlan:
+    """The plan of a model with a kernel chosen per convolution; without `choices`, those that run everywhere.
+
+    The image starts at 0; an activation lies at the other end than the one before, or at the same one if made in place.
+    """
     shapes = list(model.shapes())
-    sizes = [prod(shape.input_hwc) for shape in shapes]
-    arena_bytes = max(
-        Placement(shape, 0, 0, 0, scratch_bytes(shape)).arena_bytes for shape in shapes
-    )  # offsets do not matter here
-    offsets = [0 if k % 2 == 0 else arena_bytes - _align(size) for k, size in enumerate(sizes)] + [0]
+    kernels = _per_layer(shapes, choices if choices is not None else choose_kernels(model, None))
+    alone = [Placement(shape, 0, 0, 0, choice) for shape, choice in zip(shapes, kernels, strict=True)]
+    arena_bytes = max(placement.arena_bytes for placement in alone)  # offsets do not matter here
     placements = []
-    for k, shape in enumerate(shapes):
-        lower = sizes[k] if k % 2 == 0 else prod(shape.output_hwc)
-        scratch = scratch_bytes(shape)
-        placements.append(Placement(shape, offsets[k], offsets[k + 1], _align(lower) if scratch else 0, scratch))
+    offset, at_start = 0, True
+    for placement in alone:
+        input_offset, input_at_start = offset, at_start
+        at_start = at_start == placement.in_place
+        last = placement.shape.kind == "fully_connected"
+        offset = 0 if at_start or last else arena_bytes - _align(placement.output_bytes)
+        scratch_offset = _scratch_offset(placement, input_at_start) if placement.choice else 0
+        placements.append(
+            replace(placement, input_offset=input_offset, output_offset=offset, scratch_offset=scratch_offset)
+        )
     return MemoryPlan(arena_bytes, 0, tuple(placements))
 
 
-def scratch_bytes(shape: LayerShape) -> int:
-    """Bytes of the decoded strip: int8 weights of `STRIP_CHANNELS` output channels of a convolution."""
-    return STRIP_CHANNELS * 9 * shape.input_hwc[2] if shape.kind == "conv" else 0
+def _scratch_offset(placement: Placement, input_at_start: bool) -> int:
+    """Scratch follows what lies at the arena's start: the input, the output, in place the larger one, or nothing."""
+    if placement.in_place:
+        return placement.tensor_bytes if input_at_start else 0
+    return _align(placement.input_bytes if input_at_start else placement.output_bytes)
+
+
+def _per_layer(shapes: list[LayerShape], choices: tuple[KernelChoice, ...]) -> list[KernelChoice | None]:
+    remaining = iter(choices)
+    return [next(remaining) if shape.kind == "conv" else None for shape in shapes]
 
 
 def _align(size: int) -> int:

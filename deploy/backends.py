@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from convert.kernels import Prefer
 from deploy.cortex_a import deploy_cortex_a
 from deploy.cortex_m import deploy_cortex_m
 from deploy.ethos_u import deploy_ethos_u
@@ -25,10 +26,24 @@ def run_host(converted: ConvertedModel, folder: Path) -> list[BackendResult]:
     ]
 
 
-def run_target(converted: ConvertedModel, target: Target, folder: Path, *, images: int) -> list[BackendResult]:
-    """Build and run one target on the first `images` test vectors (Ethos-U: compile and decode)."""
+def run_target(
+    converted: ConvertedModel,
+    target: Target,
+    folder: Path,
+    *,
+    images: int,
+    prefer: Prefer = "speed",
+    ram_limit_bytes: int | None = None,
+) -> list[BackendResult]:
+    """Build and run one target on the first `images` test vectors (Ethos-U: compile and decode).
+
+    `prefer` and `ram_limit_bytes` steer the choice of a microcontroller's kernels.
+    """
     if isinstance(target, CortexMTarget):
-        return [deploy_cortex_m(converted, target, folder, images=images)]
+        result = deploy_cortex_m(
+            converted, target, folder, images=images, prefer=prefer, ram_limit_bytes=ram_limit_bytes
+        )
+        return [result]
     if isinstance(target, CortexATarget):
         return [deploy_cortex_a(converted, target, folder, images=images)]
     return [deploy_ethos_u(converted, target, folder)]

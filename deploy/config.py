@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from train.config import Section
 
 
 class DeployConfig(Section):
-    """Targets (names of files in deploy/targets) and how many test images run under emulation."""
+    """Targets (names of files in deploy/targets) and how many test images run under emulation.
+
+    A RAM limit of the budget also limits the choice of kernels.
+    """
 
     targets: tuple[str, ...] = ("cortex-m4", "cortex-a53", "ethos-u55-128")
     emulated_images: int = Field(200, ge=1)
+    prefer: Literal["speed", "ram", "flash"] = Field(
+        "speed", description="what a microcontroller's kernels are chosen for"
+    )
 
 
 class AccuracyLimits(Section):

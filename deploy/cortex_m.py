@@ -15,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.c_layers import layer_symbol
+from convert.c_source import verify_c_model, write_c_model
+from convert.integer_model import IntegerModel
+from convert.integer_model_file import save_integer_model
+from convert.kernels import Prefer, choose_kernels
 from convert.memory_plan import MemoryPlan, Placement, plan_memory
 from convert.vectors import Vectors
 from deploy.armv6m import check_armv6m
@@ -24,14 +28,16 @@ from deploy.elf_sizes import ARENA_SYMBOL, STACK_SECTION, ElfSizes, measure_imag
 from deploy.elf_symbols import ElfImage, read_elf
 from deploy.elf_weights import check_elf_weights
 from deploy.emulator import build_plugin, run_system
-from deploy.firmware_build import FirmwareMemory, build_firmware, checked_model_dir
+from deploy.firmware_build import FirmwareMemory, build_firmware
 from deploy.profile import Profile
 from deploy.result import BackendResult, ConvertedModel, proven
 from deploy.targets import CortexMTarget
-from train.artefact import write_bytes
+from train.artefact import sha256_file, write_bytes
 from train.errors import Mismatch, ToolFailed
 
 IMAGES_NAME = "images.bin"
+MODEL_NAME = "model.safetensors"
+RESERVED_RAM_BYTES = 1024  # static RAM beside arena and stack
 LOGITS_NAME = "logits.bin"
 TIMEOUT_S = 3600.0
 MEAN_IMAGES = 8  # kernels branch on data where they saturate, so counts of images differ by a fraction of a percent
@@ -48,15 +54,29 @@ class FirmwareFacts:
     stack_bytes: int
 
 
-def deploy_cortex_m(converted: ConvertedModel, target: CortexMTarget, out: Path, *, images: int) -> BackendResult:
-    """Build for `target`, run the first `images` test vectors, profile the first one; everything is written below `out`."""
+def deploy_cortex_m(
+    converted: ConvertedModel,
+    target: CortexMTarget,
+    out: Path,
+    *,
+    images: int,
+    prefer: Prefer = "speed",
+    ram_limit_bytes: int | None = None,
+) -> BackendResult:
+    """Build for `target`, run the first `images` test vectors, profile the first one; everything is written below `out`.
+
+    The kernels are chosen for the target's core; their tables are written anew, in `out/model`. `ram_limit_bytes`, of
+    static RAM and stack, is the chip's where it is not given.
+    """
     model, vectors = converted.model, converted.vectors.first(images)
-    plan = plan_memory(model)
-    elf = build_firmware(checked_model_dir(converted), target.core, out / "build", memory=firmware_memory(target))
-    if target.core == "cortex-m0plus":
-        check_armv6m(elf, out / "build" / "armv6m.txt")
+    plan = target_plan(model, target, prefer=prefer, ram_limit_bytes=ram_limit_bytes)
+    elf = build_firmware(
+        write_tables(model, plan, out / "model"), target.core, out / "build", memory=firmware_memory(target)
+    )
+    if target.core == \"cortex-m0plus\":
+        check_armv6m(elf, out / \"build\" / \"armv6m.txt\")
     image = read_elf(elf)
-    check_elf_weights(image, model)
+    check_elf_weights(image, model, plan)
     logits, facts = run_images(target, elf, out / "run", vectors=vectors)
     _check_arena(facts, image, plan)
     profile = profile_image(target, elf, out, vectors=vectors)
@@ -73,6 +93,23 @@ def deploy_cortex_m(converted: ConvertedModel, target: CortexMTarget, out: Path,
         else ()
     )
     return proven(f"firmware_{target.name}", converted.vectors, logits, target=entry, notices=notices)
+
+
+def target_plan(
+    model: IntegerModel, target: CortexMTarget, *, prefer: Prefer = "speed", ram_limit_bytes: int | None = None
+) -> MemoryPlan:
+    """Kernels and arena for a target, within the limit where the kernels can keep to it."""
+    arena = min(ram_limit_bytes or target.ram.size_bytes, target.ram.size_bytes)
+    arena -= target.stack_bytes + RESERVED_RAM_BYTES
+    return plan_memory(model, choose_kernels(model, target.core, prefer=prefer, ram_limit=arena))
+
+
+def write_tables(model: IntegerModel, plan: MemoryPlan, folder: Path) -> Path:
+    """The C tables for this plan's kernels, read back and found equal to the model; returns the folder."""
+    save_integer_model(model, folder / MODEL_NAME)
+    write_c_model(model, folder, source_hash=sha256_file(folder / MODEL_NAME), plan=plan)
+    verify_c_model(model, folder, plan)
+    return folder
 
 
 def firmware_memory(target: CortexMTarget) -> FirmwareMemory:
@@ -213,6 +250,8 @@ def _layer_entries(
                 "op": placement.shape.kind,
                 "macs": placement.shape.macs,
                 "bit_width": bit_widths.get(placement.shape.name),
+                "kernel": placement.choice.kernel.name if placement.choice else None,
+                "strip_channels": placement.choice.strip_channels if placement.choice else None,
                 "flash_bytes": sum(size for name, size in weights.items() if _is_table_of(name, prefix)),
                 "ram_bytes": _live_bytes(placement),
                 "scratch_bytes": placement.scratch_bytes,
@@ -233,5 +272,6 @@ def _is_table_of(symbol: str, prefix: str) -> bool:
 
 
 def _live_bytes(placement: Placement) -> int:
-    """RAM alive during the layer: its input, output and scratch."""
-    return placement.input_bytes + placement.output_bytes + placement.scratch_bytes
+    """RAM alive during the layer: its input, output and scratch; in place, input and output share theirs."""
+    tensors = (placement.input_bytes, placement.output_bytes)
+    return (max(tensors) if placement.in_place else sum(tensors)) + placement.scratch_bytes

@@ -5,18 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from convert.c_layers import layer_symbol
+from convert.c_reader import decode_indices
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
-from convert.packing import row_bytes, unpack_indices
+from convert.kernel import KernelChoice
+from convert.memory_plan import MemoryPlan
 from deploy.elf_symbols import ElfImage
 from train.errors import Mismatch
 
 LITTLE_INT32 = np.dtype("<i4")
 
 
-def check_elf_weights(image: ElfImage, model: IntegerModel) -> None:
+def check_elf_weights(image: ElfImage, model: IntegerModel, plan: MemoryPlan) -> None:
     """Compare each layer's indices, codebook, bias, multiplier and shift; `Mismatch` names the first that differs."""
+    choices = {placement.shape.name: placement.choice for placement in plan.placements}
     for layer in model.layers:
-        for name, (found, expected) in _decode_layer(image, layer).items():
+        for name, (found, expected) in _decode_layer(image, layer, choices[layer.name]).items():
             if not np.array_equal(found, expected):
                 raise Mismatch(
                     f"layer {layer.name}: {name} in {image.path} differs from the integer model; "
@@ -25,18 +28,15 @@ def check_elf_weights(image: ElfImage, model: IntegerModel) -> None:
 
 
 def _decode_layer(
-    image: ElfImage, layer: QuantizedConv | QuantizedFullyConnected
+    image: ElfImage, layer: QuantizedConv | QuantizedFullyConnected, choice: KernelChoice | None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Table name -> (decoded from flash, expected)."""
-    channels, count = layer.indices.shape[0], layer.indices[0].size
     multiplier, shift = layer.requantization
     packed = _table(image, layer.name, "indices", np.dtype(np.uint8))
-    if packed.size != channels * row_bytes(count, layer.bit_width):
-        indices = packed  # of another size, so it cannot be equal
-    else:
-        indices = unpack_indices(packed.reshape(channels, -1), layer.bit_width, count)
+    indices = decode_indices(packed, layer, choice)
     return {
-        "indices": (indices, layer.indices.reshape(channels, count)),
+        # of another size, it cannot be equal
+        "indices": (packed if indices is None else indices, layer.indices),
         "codebook": (_table(image, layer.name, "codebook", np.dtype(np.int8))[: layer.codebook.size], layer.codebook),
         "bias": (_table(image, layer.name, "bias", LITTLE_INT32), layer.bias),
         "multiplier": (_table(image, layer.name, "multiplier", LITTLE_INT32), multiplier),

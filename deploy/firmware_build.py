@@ -54,11 +54,12 @@ def build_firmware(
     memory: FirmwareMemory | None = None,
     probe: bool = False,
     sanitize: bool = False,
+    kernel_runner: bool = False,
 ) -> Path:
     """Build into `out` and return `out/repedge.elf` (`out/repedge_host` for the host).
 
     Beside it: `repedge.map`, `build.log`, and with `probe` `repedge_probe.elf`, which breaks the memory rules on
-    purpose. Without `memory` the sizes of the core's usual QEMU machine hold.
+    purpose, and with `kernel_runner` `repedge_kernels.elf`. Without `memory` the sizes of the core's usual QEMU machine hold.
     """
     if core not in CORES:
         raise ConfigError(f"core {core}: no such core; allowed are {', '.join(CORES)}; set it in the target's file")
@@ -70,6 +71,7 @@ def build_firmware(
         "REPEDGE_MODEL_DIR": str(model_dir.resolve()),
         "REPEDGE_PROBE": "ON" if probe else "OFF",
         "REPEDGE_SANITIZE": "ON" if sanitize else "OFF",
+        "REPEDGE_KERNEL_RUNNER": "ON" if kernel_runner else "OFF",
     } | (memory.definitions() if memory else {})
     options = [f"-D{name}={value}" for name, value in definitions.items()]
     run_tool(["cmake", "-S", SOURCE, "-B", build, *options], cwd=out, log=out / "configure.log")

@@ -74,5 +74,6 @@ def _memory_row(shape: LayerShape, target_row: Mapping[str, Any]) -> dict[str, A
         "input_bytes": input_bytes,
         "output_bytes": output_bytes,
         "scratch_bytes": scratch,
-        "total_bytes": input_bytes + output_bytes + (scratch or 0),
+        # less than the sum where the target's kernel works in place
+        "total_bytes": target_row.get("ram_bytes", input_bytes + output_bytes + (scratch or 0)),
     }

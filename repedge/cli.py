@@ -48,6 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     deploy = _add_stage(verbs, "deploy", "build for the targets, run on emulators, compare with the reference, profile")
     deploy.add_argument("--target", metavar="A,B", help="targets instead of the recipe's: names or .yaml paths")
+    deploy.add_argument(
+        "--prefer",
+        choices=("speed", "ram", "flash"),
+        help="what kernels are chosen for (default: the recipe's deploy.prefer)",
+    )
     _add_stage(verbs, "report", "report.json and report.html of a run, and the check of its budget")
     _add_tools(verbs)
     return parser

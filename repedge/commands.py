@@ -21,7 +21,8 @@ from train.errors import ConfigError, Mismatch
 
 
 def _run_of(options: argparse.Namespace) -> Any:
-    recipe = load_recipe(options.recipe, options.set)
+    prefer = getattr(options, "prefer", None)
+    recipe = load_recipe(options.recipe, [*options.set, *([f"deploy.prefer={prefer}"] if prefer else [])])
     targets = options.target.split(",") if getattr(options, "target", None) else recipe.deploy.targets
     check_figures_exist(recipe.budget, [load_target(name) for name in targets])
     # imported after the recipe was checked: a typo is answered at once, without loading torch and TVM

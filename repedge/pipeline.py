@@ -166,12 +166,22 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
         _deploy_one(run, name, converted, manifest)
 
 
+def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
+    """What the recipe says of one target's build: images to run, what kernels are chosen for, the budget's RAM."""
+    limits = recipe.budget.targets.get(load_target(name).name)
+    return {
+        "images": recipe.deploy.emulated_images,
+        "prefer": recipe.deploy.prefer,
+        "ram_limit_bytes": limits.ram_bytes if limits else None,
+    }
+
+
 def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manifest) -> None:
-    images = run.recipe.deploy.emulated_images
+    options = {} if name == HOST else target_options(run.recipe, name)
     key = stage_key(
         stage="deploy",
         target=name if name == HOST else load_target(name).model_dump(mode="json"),
-        images=None if name == HOST else images,
+        options=options,
         converted={file: entry.sha256 for file, entry in manifest.files.items()},
         source=source_hash("deploy", "firmware_stub", "convert"),
     )
@@ -181,7 +191,7 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
             if name == HOST:
                 results = run_host(converted, folder)
             else:
-                results = run_target(converted, load_target(name), folder, images=images)
+                results = run_target(converted, load_target(name), folder, **options)
         save_results(results, folder)
         return write_manifest(folder, stage="deploy", key=key, recipe_sha256=run.recipe.sha256())
 

@@ -119,16 +119,20 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .bias = model_conv0_bias,
         .multiplier = model_conv0_multiplier,
         .shift = model_conv0_shift,
+        .convolve = repedge_conv3x3_s8,
         .input_offset = 0,
         .output_offset = 240,
         .scratch_offset = 64,
+        .scratch_bytes = 36,
         .input.height = 8,
         .input.width = 8,
         .input.channels = 1,
         .output.height = 8,
         .output.width = 8,
         .output.channels = 4,
+        .strip_channels = 4,
         .kind = REPEDGE_CONV3X3,
+        .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 1,
         .bit_width = 8,
         .input_zero_point = -128,
@@ -142,16 +146,20 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .bias = model_conv1_bias,
         .multiplier = model_conv1_multiplier,
         .shift = model_conv1_shift,
+        .convolve = repedge_conv3x3_s8,
         .input_offset = 240,
         .output_offset = 0,
         .scratch_offset = 96,
+        .scratch_bytes = 144,
         .input.height = 8,
         .input.width = 8,
         .input.channels = 4,
         .output.height = 4,
         .output.width = 4,
         .output.channels = 6,
+        .strip_channels = 4,
         .kind = REPEDGE_CONV3X3,
+        .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 2,
         .bit_width = 4,
         .input_zero_point = -128,
@@ -165,16 +173,20 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .bias = model_conv2_bias,
         .multiplier = model_conv2_multiplier,
         .shift = model_conv2_shift,
+        .convolve = repedge_conv3x3_s8,
         .input_offset = 0,
         .output_offset = 368,
         .scratch_offset = 96,
+        .scratch_bytes = 216,
         .input.height = 4,
         .input.width = 4,
         .input.channels = 6,
         .output.height = 4,
         .output.width = 4,
         .output.channels = 8,
+        .strip_channels = 4,
         .kind = REPEDGE_CONV3X3,
+        .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 1,
         .bit_width = 2,
         .input_zero_point = -128,
@@ -188,16 +200,20 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .bias = NULL,
         .multiplier = NULL,
         .shift = NULL,
+        .convolve = NULL,
         .input_offset = 368,
         .output_offset = 0,
         .scratch_offset = 0,
+        .scratch_bytes = 0,
         .input.height = 4,
         .input.width = 4,
         .input.channels = 8,
         .output.height = 1,
         .output.width = 1,
         .output.channels = 8,
+        .strip_channels = 0,
         .kind = REPEDGE_AVERAGE_POOL,
+        .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 1,
         .bit_width = 0,
         .input_zero_point = -128,
@@ -211,16 +227,20 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .bias = model_classifier_bias,
         .multiplier = model_classifier_multiplier,
         .shift = model_classifier_shift,
+        .convolve = NULL,
         .input_offset = 0,
         .output_offset = 0,
         .scratch_offset = 0,
+        .scratch_bytes = 0,
         .input.height = 1,
         .input.width = 1,
         .input.channels = 8,
         .output.height = 1,
         .output.width = 1,
         .output.channels = 10,
+        .strip_channels = 0,
         .kind = REPEDGE_FULLY_CONNECTED,
+        .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 1,
         .bit_width = 8,
         .input_zero_point = -128,
@@ -262,12 +282,12 @@ _Static_assert(0u + 8u * 8u * 1u <= MODEL_ARENA_BYTES, "input fits the arena");
 _Static_assert(0u % REPEDGE_ARENA_ALIGNMENT == 0u, "input is aligned");
 _Static_assert(240u + 8u * 8u * 4u <= MODEL_ARENA_BYTES, "output fits the arena");
 _Static_assert(240u % REPEDGE_ARENA_ALIGNMENT == 0u, "output is aligned");
-_Static_assert(64u + REPEDGE_CONV3X3_SCRATCH_BYTES(1u) <= MODEL_ARENA_BYTES, "scratch fits the arena");
+_Static_assert(64u + 36u <= MODEL_ARENA_BYTES, "scratch fits the arena");
 _Static_assert(64u % REPEDGE_ARENA_ALIGNMENT == 0u, "scratch is aligned");
 _Static_assert(REPEDGE_APART(0u, 8u * 8u * 1u, 240u, 8u * 8u * 4u), "input and output do not touch");
-_Static_assert(REPEDGE_APART(0u, 8u * 8u * 1u, 64u, REPEDGE_CONV3X3_SCRATCH_BYTES(1u)), "input and scratch do not touch");
-_Static_assert(REPEDGE_APART(240u, 8u * 8u * 4u, 64u, REPEDGE_CONV3X3_SCRATCH_BYTES(1u)), "output and scratch do not touch");
-_Static_assert(sizeof model_conv0_indices == 4u * ((9u * 1u * 8u + 7u) / 8u), "size of indices");
+_Static_assert(REPEDGE_APART(0u, 8u * 8u * 1u, 64u, 36u), "input and scratch do not touch");
+_Static_assert(REPEDGE_APART(240u, 8u * 8u * 4u, 64u, 36u), "output and scratch do not touch");
+_Static_assert(sizeof model_conv0_indices == 36u, "size of indices");
 _Static_assert(sizeof model_conv0_codebook == 1u << 8, "size of codebook");
 _Static_assert(sizeof model_conv0_bias == 4u * 4u, "size of bias");
 _Static_assert(sizeof model_conv0_multiplier == 4u * 4u, "size of multiplier");
@@ -278,12 +298,12 @@ _Static_assert(240u + 8u * 8u * 4u <= MODEL_ARENA_BYTES, "input fits the arena")
 _Static_assert(240u % REPEDGE_ARENA_ALIGNMENT == 0u, "input is aligned");
 _Static_assert(0u + 4u * 4u * 6u <= MODEL_ARENA_BYTES, "output fits the arena");
 _Static_assert(0u % REPEDGE_ARENA_ALIGNMENT == 0u, "output is aligned");
-_Static_assert(96u + REPEDGE_CONV3X3_SCRATCH_BYTES(4u) <= MODEL_ARENA_BYTES, "scratch fits the arena");
+_Static_assert(96u + 144u <= MODEL_ARENA_BYTES, "scratch fits the arena");
 _Static_assert(96u % REPEDGE_ARENA_ALIGNMENT == 0u, "scratch is aligned");
 _Static_assert(REPEDGE_APART(240u, 8u * 8u * 4u, 0u, 4u * 4u * 6u), "input and output do not touch");
-_Static_assert(REPEDGE_APART(240u, 8u * 8u * 4u, 96u, REPEDGE_CONV3X3_SCRATCH_BYTES(4u)), "input and scratch do not touch");
-_Static_assert(REPEDGE_APART(0u, 4u * 4u * 6u, 96u, REPEDGE_CONV3X3_SCRATCH_BYTES(4u)), "output and scratch do not touch");
-_Static_assert(sizeof model_conv1_indices == 6u * ((9u * 4u * 4u + 7u) / 8u), "size of indices");
+_Static_assert(REPEDGE_APART(240u, 8u * 8u * 4u, 96u, 144u), "input and scratch do not touch");
+_Static_assert(REPEDGE_APART(0u, 4u * 4u * 6u, 96u, 144u), "output and scratch do not touch");
+_Static_assert(sizeof model_conv1_indices == 108u, "size of indices");
 _Static_assert(sizeof model_conv1_codebook == 1u << 4, "size of codebook");
 _Static_assert(sizeof model_conv1_bias == 4u * 6u, "size of bias");
 _Static_assert(sizeof model_conv1_multiplier == 4u * 6u, "size of multiplier");
@@ -294,12 +314,12 @@ _Static_assert(0u + 4u * 4u * 6u <= MODEL_ARENA_BYTES, "input fits the arena");
 _Static_assert(0u % REPEDGE_ARENA_ALIGNMENT == 0u, "input is aligned");
 _Static_assert(368u + 4u * 4u * 8u <= MODEL_ARENA_BYTES, "output fits the arena");
 _Static_assert(368u % REPEDGE_ARENA_ALIGNMENT == 0u, "output is aligned");
-_Static_assert(96u + REPEDGE_CONV3X3_SCRATCH_BYTES(6u) <= MODEL_ARENA_BYTES, "scratch fits the arena");
+_Static_assert(96u + 216u <= MODEL_ARENA_BYTES, "scratch fits the arena");
 _Static_assert(96u % REPEDGE_ARENA_ALIGNMENT == 0u, "scratch is aligned");
 _Static_assert(REPEDGE_APART(0u, 4u * 4u * 6u, 368u, 4u * 4u * 8u), "input and output do not touch");
-_Static_assert(REPEDGE_APART(0u, 4u * 4u * 6u, 96u, REPEDGE_CONV3X3_SCRATCH_BYTES(6u)), "input and scratch do not touch");
-_Static_assert(REPEDGE_APART(368u, 4u * 4u * 8u, 96u, REPEDGE_CONV3X3_SCRATCH_BYTES(6u)), "output and scratch do not touch");
-_Static_assert(sizeof model_conv2_indices == 8u * ((9u * 6u * 2u + 7u) / 8u), "size of indices");
+_Static_assert(REPEDGE_APART(0u, 4u * 4u * 6u, 96u, 216u), "input and scratch do not touch");
+_Static_assert(REPEDGE_APART(368u, 4u * 4u * 8u, 96u, 216u), "output and scratch do not touch");
+_Static_assert(sizeof model_conv2_indices == 112u, "size of indices");
 _Static_assert(sizeof model_conv2_codebook == 1u << 2, "size of codebook");
 _Static_assert(sizeof model_conv2_bias == 4u * 8u, "size of bias");
 _Static_assert(sizeof model_conv2_multiplier == 4u * 8u, "size of multiplier");
@@ -315,7 +335,7 @@ _Static_assert(REPEDGE_APART(368u, 4u * 4u * 8u, 0u, 1u * 1u * 8u), "input and o
 /* classifier */
 _Static_assert(0u + 1u * 1u * 8u <= MODEL_ARENA_BYTES, "input fits the arena");
 _Static_assert(0u % REPEDGE_ARENA_ALIGNMENT == 0u, "input is aligned");
-_Static_assert(sizeof model_classifier_indices == 10u * ((1u * 8u * 8u + 7u) / 8u), "size of indices");
+_Static_assert(sizeof model_classifier_indices == 80u, "size of indices");
 _Static_assert(sizeof model_classifier_codebook == 1u << 8, "size of codebook");
 _Static_assert(sizeof model_classifier_bias == 4u * 10u, "size of bias");
 _Static_assert(sizeof model_classifier_multiplier == 4u * 10u, "size of multiplier");

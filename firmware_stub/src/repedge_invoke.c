@@ -21,8 +21,10 @@ static repedge_status_t run_layer(const repedge_layer_t *layer, int8_t *arena, c
 {
     switch (layer->kind) {
     case REPEDGE_CONV3X3:
-        repedge_conv3x3_s8(layer, input, arena + layer->scratch_offset,
-                           arena + layer->output_offset);
+        if (layer->convolve == NULL) {
+            return REPEDGE_UNKNOWN_LAYER;
+        }
+        layer->convolve(layer, input, arena + layer->scratch_offset, arena + layer->output_offset);
         return REPEDGE_OK;
     case REPEDGE_AVERAGE_POOL:
         repedge_average_pool_s8(layer, input, arena + layer->output_offset);

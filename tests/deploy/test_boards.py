@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from convert.c_source import write_c_model
+from convert.kernels import choose_kernels
+from convert.memory_plan import plan_memory
 from convert.reference import run
 from convert.vectors import Vectors
 from deploy.armv6m import check_armv6m, check_listing
@@ -42,12 +44,14 @@ def built(tmp_path_factory):
     """Core -> the build folder of its objects."""
     need("arm-none-eabi-gcc", "qemu-system-arm", "cmake", "make")
     folder = tmp_path_factory.mktemp("boards")
-    write_c_model(random_model(1), folder / "c", source_hash="0" * 64)
+    model = random_model(1)
     folders: dict[str, Path] = {}
 
     def build(core: str) -> Path:
         if core not in folders:
-            build_firmware(folder / "c", core, folder / core)
+            plan = plan_memory(model, choose_kernels(model, core))
+            write_c_model(model, folder / core / "c", source_hash="0" * 64, plan=plan)
+            build_firmware(folder / core / "c", core, folder / core)
             folders[core] = folder / core / "build"
         return folders[core]
 

@@ -13,7 +13,7 @@ from convert.memory_plan import plan_memory
 from convert.reference import run
 from convert.vectors import Vectors
 from deploy import cortex_m
-from deploy.cortex_m import check_stores, deploy_cortex_m
+from deploy.cortex_m import check_stores, deploy_cortex_m, target_plan
 from deploy.elf_symbols import ElfImage, Symbol, read_elf
 from deploy.elf_weights import check_elf_weights
 from deploy.profile import BucketCount, Profile
@@ -41,6 +41,10 @@ def converted(tmp_path_factory):
     labels = rng.integers(0, 10, IMAGES).astype(np.uint8)
     write_c_model(model, folder / FOLDER_NAME, source_hash="0" * 64)
     return ConvertedModel(folder, model, Vectors(images, labels, run(model, images)))
+
+
+def _m4_plan(model):
+    return target_plan(model, load_target("cortex-m4"))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +106,7 @@ def test_both_measures_of_the_stack_agree(m4):
 
 
 def test_layers_store_to_their_own_part_of_the_arena(m4, converted):
-    plan = plan_memory(converted.model)
+    plan = _m4_plan(converted.model)
     for layer, placement in zip(m4.target["layers"][:-1], plan.placements[:-1], strict=True):
         low, high = layer["arena_touched"]
         outputs = (placement.output_offset, placement.output_offset + placement.output_bytes)
@@ -148,4 +152,4 @@ def test_an_elf_with_other_weights_is_refused(converted, m4, m4_folder):
     other = replace(conv, bias=conv.bias + np.int32(1))
     model = replace(converted.model, convs=(other, *converted.model.convs[1:]))
     with pytest.raises(Mismatch, match="layer conv0: bias"):
-        check_elf_weights(read_elf(m4_folder / "build" / "repedge.elf"), model)
+        check_elf_weights(read_elf(m4_folder / "build" / "repedge.elf"), model, _m4_plan(model))
