@@ -73,8 +73,8 @@ def deploy_cortex_m(
     elf = build_firmware(
         write_tables(model, plan, out / "model"), target.core, out / "build", memory=firmware_memory(target)
     )
-    if target.core == \"cortex-m0plus\":
-        check_armv6m(elf, out / \"build\" / \"armv6m.txt\")
+    if target.core == "cortex-m0plus":
+        check_armv6m(elf, out / "build" / "armv6m.txt")
     image = read_elf(elf)
     check_elf_weights(image, model, plan)
     logits, facts = run_images(target, elf, out / "run", vectors=vectors)
