@@ -66,9 +66,10 @@ class Documented(Section):
         """All sources in one line."""
         return "; ".join(f"{figure}: {text}" for figure, text in self.sources.items())
 
-    def unverified_figure(self, limit: str) -> str | None:
-        """The first unverified figure that a limit of the budget would rest on."""
-        return next((name for name in self.unverified if limit in self.LIMITS.get(name, ())), None)
+    def unverified_limits(self) -> dict[str, str]:
+        """Limit of a budget -> the first unverified figure that it would rest on."""
+        pairs = [(limit, name) for name in self.unverified for limit in self.LIMITS.get(name, ())]
+        return dict(reversed(pairs))
 
 
 class CortexMTarget(Documented):

@@ -70,7 +70,7 @@ def recipe_text(path: Path, *, data: str, board: str) -> str:
     """The recipe as commented YAML."""
     target = load_target(board)
     limits = {"flash_bytes": "65536", "ram_bytes": "32768", "latency_ms": "50"}
-    carried = {key: value for key, value in limits.items() if target.unverified_figure(key) is None}
+    carried = {key: value for key, value in limits.items() if key not in target.unverified_limits()}
     small = "  widths: [16, 32, 64]               # one entry per stage: channels, blocks, stride of the first block\n"
     small += "  depths: [1, 2, 2]\n  strides: [1, 2, 2]"
     size = "  size: xs                           # xs, s or m, or widths, depths and strides of your own"

@@ -19,9 +19,11 @@ from convert.memory_plan import plan_memory
 from convert.reference import run
 from convert.vectors import Vectors
 from deploy.armv6m import check_armv6m, check_listing
+from deploy.cortex_a import deploy_cortex_a
 from deploy.cortex_m import firmware_memory, run_images
 from deploy.firmware_build import SOURCE, FirmwareMemory, build_firmware
-from deploy.targets import CortexMTarget, load_target, target_names
+from deploy.targets import CortexATarget, CortexMTarget, load_target, target_names
+from tests.deploy.converted_models import converted_model
 from tests.deploy.small_firmware import need
 from tests.random_models import random_images, random_model
 from train.errors import Mismatch
@@ -80,6 +82,19 @@ def test_firmware_of_a_board_links_in_its_real_memory_and_gives_the_reference(bo
     elf = link(build, tmp_path / "emulated.elf", firmware_memory(board))
     logits, _ = run_images(board, elf, tmp_path / "run", vectors=vectors)
     assert np.array_equal(logits, vectors.logits)
+
+
+@pytest.mark.skipif(not ALL_CORES, reason="make test-boards takes the Linux boards too")
+@pytest.mark.parametrize("name", ["raspberry-pi-3b", "raspberry-pi-4b", "raspberry-pi-5", "imx8mm-evk"])
+def test_kernels_of_a_linux_board_give_the_reference(name, tmp_path):
+    need("aarch64-linux-gnu-gcc", "qemu-aarch64", "cc")
+    (tmp_path / "convert").mkdir()
+    converted = converted_model(random_model(1), tmp_path / "convert", images=2)
+    target = load_target(name)
+    assert isinstance(target, CortexATarget)
+    result = deploy_cortex_a(converted, target, tmp_path / name, images=2)
+    assert result.exactness is not None
+    assert result.exactness.logits_mismatched == 0
 
 
 def test_an_image_of_the_m0plus_holds_armv6m_instructions_only(built, tmp_path):
