@@ -17,7 +17,7 @@ from repedge import __version__
 from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
 from train.errors import PipelineError
 
-EXPORT_FORMATS = ("cmake", "zephyr", "arduino", "platformio", "esp-idf")
+EXPORT_FORMATS = ("cmake", "zephyr", "arduino", "platformio", "esp-idf", "cmsis-pack")
 EPILOG = """\
 exit codes:
   0 pass    1 a budget, comparison or proof failed    2 wrong usage, recipe or input    3 a tool is missing or crashed

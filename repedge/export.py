@@ -32,6 +32,7 @@ FORMATS = {
     "arduino": ("src", "examples/classify"),
     "platformio": ("include", "examples/classify/src"),
     "esp-idf": ("include", "examples/classify/main"),
+    "cmsis-pack": ("include", "examples/classify"),
 }
 MARKER = "repedge-export.txt"
 
@@ -85,6 +86,11 @@ def _write_library(converted: ConvertedModel, folder: Path, include: str, values
 def _write_format(converted: ConvertedModel, folder: Path, form: str, values: Mapping[str, str]) -> None:
     """The build system's files and the example."""
     templates = TEMPLATES / form
+    sources = sorted(path.name for path in (folder / "src").glob("*.c"))
+    values = {
+        **values,
+        "PACK_SOURCES": "".join(f'        <file category="source" name="src/{name}"/>\n' for name in sources),
+    }
     for path in sorted(path for path in templates.rglob("*") if path.is_file() and path.name != "USE"):
         text = path.read_text()
         # CMake has an @…@ of its own

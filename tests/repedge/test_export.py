@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from convert.reference import run as run_reference
 from convert.vectors import FILE_NAME as VECTORS_FILE
 from convert.vectors import Vectors, save_vectors
 from deploy.machines import MACHINES
-from repedge.cli import main
+from repedge.cli import EXPORT_FORMATS, main
 from repedge.export import FORMATS
 from tests.deploy.small_firmware import need
 from tests.random_models import random_images, random_model
@@ -30,6 +31,7 @@ REPORT = {
 }
 # what stands in for a framework: extra files, then the compiler's arguments after the library's
 STAND_INS = {
+    "cmsis-pack": ({}, ["gcc", "examples/classify/main.c"]),
     "platformio": ({}, ["gcc", "examples/classify/src/main.c"]),
     "zephyr": ({"zephyr/sys/printk.h": "#include <stdio.h>\n#define printk printf\n"}, ["gcc", "samples/classify/src/main.c"]),
     "esp-idf": (
@@ -139,6 +141,10 @@ def test_manifests_of_the_frameworks_can_be_read(exported):
     assert module["build"] == {"cmake": "zephyr", "kconfig": "zephyr/Kconfig"}
     component = yaml.safe_load((exported("esp-idf") / "idf_component.yml").read_text())
     assert component["version"] == library["version"]
+    pack = exported("cmsis-pack")
+    files = ElementTree.parse(pack / "RepEdge.model.pdsc").findall("components/component/files/file")
+    assert len(files) > 8
+    assert all((pack / entry.attrib["name"]).exists() for entry in files)
     lines = (exported("arduino") / "library.properties").read_text().splitlines()
     required = {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url", "architectures"}
     assert required <= {line.partition("=")[0] for line in lines}
@@ -154,3 +160,7 @@ def test_an_earlier_export_is_replaced_and_another_folder_refused(run_folder, ex
     assert main(["export", str(run_folder), str(tmp_path / "mine"), "--as", "cmake"]) == 2
     assert "holds what no export wrote" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+
+
+def test_the_command_line_offers_every_format():
+    assert EXPORT_FORMATS == tuple(FORMATS)
