@@ -163,4 +163,4 @@ def test_an_earlier_export_is_replaced_and_another_folder_refused(run_folder, ex
 
 
 def test_the_command_line_offers_every_format():
-    assert EXPORT_FORMATS == tuple(FORMATS)
+    assert tuple(FORMATS) == EXPORT_FORMATS
