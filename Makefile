@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test bench-kernels lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ run: setup  ## Set up, then run the quickstart: data to proven firmware with a r
 test: setup  ## Set up, then run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
 
+test-boards: setup  ## Every board's firmware: linked in its real memory, run on the emulator of its core
+	REPEDGE_ALL_BOARDS=1 $(BIN)/python -m pytest tests/deploy/test_boards.py
+
 bench-kernels: setup  ## Count every kernel's instructions under emulation: benchmarks/results/kernels.json, benchmarks/KERNELS.md
 	$(BIN)/python -m benchmarks.kernels
 
@@ -27,12 +30,12 @@ lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' | grep -v /example_model/)
+	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' | grep -vE '/(example_model|export_templates)/')
 
 format:  ## Rewrite Python and C sources in the project's style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	clang-format -i $$(git ls-files '*.c' '*.h' | grep -v /example_model/)
+	clang-format -i $$(git ls-files '*.c' '*.h' | grep -vE '/(example_model|export_templates)/')
 
 setup: packages $(STAMP)  ## Debian packages and .venv
 

@@ -116,11 +116,11 @@ def _member(name: str) -> str:
 
 
 def _class_names(names: tuple[str, ...]) -> str:
-    lines = "".join(f'    "{_c_string(name)}",\n' for name in names)
+    lines = "".join(f'    "{c_string(name)}",\n' for name in names)
     return f"static const char *const model_class_names[MODEL_CLASSES] = {{\n{lines}}};\n"
 
 
-def _c_string(text: str) -> str:
+def c_string(text: str) -> str:
     """UTF-8 with everything but plain printable ASCII as three-digit octal escapes (no trigraphs, no quotes)."""
     plain = set(range(32, 127)) - {ord(c) for c in '"\\?'}
     return "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode())

@@ -34,8 +34,9 @@ def check_budget(config: BudgetConfig, report: Mapping[str, Any]) -> dict[str, A
 
 
 def check_figures_exist(config: BudgetConfig, targets: Sequence[Target]) -> None:
-    """Before any work: `ConfigError` for a limit on a target that is not deployed, or on a figure its kind never has."""
+    """Before any work: `ConfigError` for a limit that no figure, or only an unverified one, stands behind."""
     kinds = {target.name: target.kind for target in targets}
+    unverified = {target.name: target.unverified_limits() for target in targets}
     for name, limits in config.targets.items():
         if name not in kinds:
             raise ConfigError(
@@ -49,6 +50,17 @@ def check_figures_exist(config: BudgetConfig, targets: Sequence[Target]) -> None
                     f"budget targets.{name}.{key}: no such figure exists for {name}, which is compiled but not executed; "
                     f"available are {', '.join(known)}; remove the limit or set one of these"
                 )
+            if limit is not None:
+                _refuse_unverified(name, key, unverified[name])
+
+
+def _refuse_unverified(name: str, key: str, unverified: Mapping[str, str]) -> None:
+    """`ConfigError` where the limit would rest on a figure that was read in no text."""
+    if key in unverified:
+        raise ConfigError(
+            f"budget targets.{name}.{key}: it would rest on {unverified[key]}, which was read in no text (unverified); "
+            "remove the limit, or copy the target's file, correct the figure there and name the copy by its path"
+        )
 
 
 def raise_if_broken(budget: Mapping[str, Any]) -> None:
@@ -135,6 +147,7 @@ def _target_limits(name: str, config: TargetLimits, report: Mapping[str, Any]) -
     limits = []
     for key, limit in config.model_dump().items():
         if limit is not None:
+            _refuse_unverified(name, key, targets[name].get("unverified_limits", {}))
             value = _figure(targets[name], key)
             if value is None:
                 raise ConfigError(_no_figure(name, key, targets[name]))

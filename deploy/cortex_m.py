@@ -21,6 +21,7 @@ from convert.integer_model_file import save_integer_model
 from convert.kernels import Prefer, choose_kernels
 from convert.memory_plan import MemoryPlan, Placement, plan_memory
 from convert.vectors import Vectors
+from deploy.armv6m import check_armv6m
 from deploy.cycles import MODELS, Estimate, estimate_cycles, latency_ms, sum_estimates
 from deploy.disassembly import disassemble
 from deploy.elf_sizes import ARENA_SYMBOL, STACK_SECTION, ElfSizes, measure_image, padded_weights
@@ -72,6 +73,8 @@ def deploy_cortex_m(
     elf = build_firmware(
         write_tables(model, plan, out / "model"), target.core, out / "build", memory=firmware_memory(target)
     )
+    if target.core == "cortex-m0plus":
+        check_armv6m(elf, out / "build" / "armv6m.txt")
     image = read_elf(elf)
     check_elf_weights(image, model, plan)
     logits, facts = run_images(target, elf, out / "run", vectors=vectors)
@@ -113,7 +116,7 @@ def firmware_memory(target: CortexMTarget) -> FirmwareMemory:
     """The chip's real sizes at the addresses where the emulated machine has memory."""
     return FirmwareMemory(
         flash_origin=target.flash.link_origin,
-        flash_bytes=target.flash.size_bytes,
+        flash_bytes=target.link_flash_bytes,
         ram_origin=target.ram.link_origin,
         ram_bytes=target.ram.size_bytes,
         stack_bytes=target.stack_bytes,

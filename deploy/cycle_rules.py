@@ -15,6 +15,7 @@ Cortex-M4 (ARM 100166, instruction set summary) with zero-wait memory; P is the 
 | single-precision division, square root · multiply-accumulate | 14 · 3 |
 
 The Cortex-M3 has no DSP extension: multiply-accumulate 2, long multiply 5 (of 3 to 5), long multiply-accumulate 6 (of 4 to 7).
+Cortex-M0+: every load or store 2, of N registers 1 + N, all else 1, with the single-cycle multiplier (the other takes 32).
 Cortex-M55: scalar as M4; a vector instruction 2 cycles, 1 right after a vector instruction of another kind (their beats
 overlap); the end of a low-overhead loop 0.
 """
@@ -53,6 +54,7 @@ _VECTOR_MULTIPLY = re.compile(r"v(?:r)?ml|vq(?:r)?dm|vmul|vfm")
 _M4 = {
     "loop_end": 0,
     "load": 2,
+    "next_load": 1,  # right after another single load or store
     "pair": 3,
     "table_branch": 2,
     "division": 7,
@@ -60,6 +62,7 @@ _M4 = {
     "float_accumulate": 3,
 }
 CYCLES = {
+    "cortex-m0plus": {"load": 2, "next_load": 2, "store": 2},
     "cortex-m3": _M4 | {"accumulate": 2, "long_multiply": 5, "long_accumulate": 6},
     "cortex-m4": _M4,
     "cortex-m55": _M4 | dict.fromkeys(VECTOR_KINDS, 2),
@@ -108,7 +111,7 @@ def block_cycles(instructions: list[Instruction], core: str) -> int:
 
 def _cycles(instruction: Instruction, kind: str, previous: str, table: dict[str, int]) -> int:
     if kind == "load" and previous in SINGLE_ACCESSES:
-        return 1
+        return table["next_load"]
     if kind == "multiple":
         return 1 + register_count(instruction.operands)
     if kind in VECTOR_KINDS and previous in VECTOR_KINDS and previous != kind:

@@ -7,6 +7,7 @@ The emulator does not model time. The estimate takes each executed block, adds u
 |---|---|---|
 | Cortex-M4 | the M4's rules | ±15 % |
 | Cortex-M3 | the M3's rules | ±20 %; no published measurement to compare with |
+| Cortex-M0+ | the M0+'s rules | −20 % to +25 %; no published measurement to compare with |
 | Cortex-M55 | the rules with overlapping vector beats | ±35 % a layer |
 | Cortex-M7 | 0.645 × the M4's rules on its own trace | 0.58 × 85 % to 0.71 × 115 % of the M4's rules |
 | Cortex-M33 | 0.865 × the M4's rules on its own trace | 0.83 × 85 % to 0.90 × 115 % of the M4's rules |
@@ -43,6 +44,7 @@ class CycleModel:
 
 
 MODELS = {
+    "cortex-m0plus": CycleModel("cortex-m0plus", 0.80, 1.0, 1.25),
     "cortex-m3": CycleModel("cortex-m3", 0.80, 1.0, 1.20),
     "cortex-m4": CycleModel("cortex-m4", 0.85, 1.0, 1.15),
     "cortex-m7": CycleModel("cortex-m4", 0.58 * 0.85, 0.645, 0.71 * 1.15),

@@ -14,7 +14,7 @@ from train.artefact import atomic_path
 from train.errors import BudgetExceeded, ConfigError, ToolFailed
 
 SOURCE = Path(__file__).resolve().parents[1] / "firmware_stub"
-CORES = ("host", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
+CORES = ("host", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 LOG_NAME = "build.log"
 
 

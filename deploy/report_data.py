@@ -172,6 +172,7 @@ def _targets(backends: Iterable[BackendResult], sections: Iterable[Target]) -> d
 
 def _chip(section: Target) -> dict[str, Any]:
     facts: dict[str, Any] = {"description": section.description, "clock_hz": section.clock_hz, "source": section.source}
+    facts |= {"unverified": list(section.unverified), "unverified_limits": section.unverified_limits()}
     if isinstance(section, CortexMTarget):
         facts["chip"] = section.chip
         facts["capacity"] = {"flash_bytes": section.flash.size_bytes, "ram_bytes": section.ram.size_bytes}

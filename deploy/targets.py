@@ -1,18 +1,22 @@
 """Targets as data: one YAML file each in `deploy/targets/`, or a user's own file given by its path.
 
-`load_target("cortex-m4")` gives one of three frozen sections by its `kind`. Numbers of a chip come with their source.
+`load_target("cortex-m4")` gives one of three frozen sections by its `kind`. Each figure of a target that ships here says in
+`sources` which text it was read in, or stands in `unverified`; no budget can rest on an unverified figure.
 """
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from deploy.machines import MACHINES
 from train.config import Section
 from train.errors import ConfigError
+from train.validation import explain
 
 FOLDER = Path(__file__).parent / "targets"
 
@@ -30,58 +34,132 @@ class Region(Section):
         return self.origin if self.emulated_origin is None else self.emulated_origin
 
 
-class CortexMTarget(Section):
+class Documented(Section):
+    """What all targets say of their figures. A user's own file need not: its author vouches for the numbers."""
+
+    # figure -> the limits that rest on it
+    LIMITS: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    name: str
+    description: str = ""
+    clock_hz: int = Field(gt=0)
+    sources: dict[str, str] = Field({}, description="figure -> the text it was read in")
+    unverified: tuple[str, ...] = Field((), description="figures that were read in no text")
+
+    @model_validator(mode="after")
+    def _figures_exist(self) -> Self:
+        known = self.figures()
+        for name in (*self.sources, *self.unverified):
+            if name not in known:
+                raise ValueError(f"sources and unverified name figures of this target ({', '.join(known)}), not {name}")
+        both = sorted(set(self.sources) & set(self.unverified))
+        if both:
+            raise ValueError(f"{', '.join(both)}: in sources and in unverified; a figure stands in one of them")
+        return self
+
+    def figures(self) -> tuple[str, ...]:
+        """The figures that need a source."""
+        return tuple(self.LIMITS)
+
+    @property
+    def source(self) -> str:
+        """All sources in one line."""
+        return "; ".join(f"{figure}: {text}" for figure, text in self.sources.items())
+
+    def unverified_limits(self) -> dict[str, str]:
+        """Limit of a budget -> the first unverified figure that it would rest on."""
+        pairs = [(limit, name) for name in self.unverified for limit in self.LIMITS.get(name, ())]
+        return dict(reversed(pairs))
+
+
+class CortexMTarget(Documented):
     """A microcontroller: its real flash and RAM are enforced by the linker and an MPU region."""
 
+    LIMITS = {
+        "core": ("instructions", "latency_ms"),
+        "clock_hz": ("latency_ms",),
+        "flash": ("flash_bytes",),
+        "ram": ("ram_bytes",),
+        "flash_wait_states": ("latency_ms",),
+        "flash_cache": ("latency_ms",),
+        "multiplier": ("latency_ms",),
+    }
+
     kind: Literal["cortex_m"]
-    name: str
-    description: str
-    core: Literal["cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
-    chip: str
-    clock_hz: int = Field(gt=0)
-    flash: Region
-    ram: Region
+    core: Literal["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
+    extensions: tuple[Literal["dsp", "fpu", "mve"], ...] = ()
+    chip: str = ""
+    flash: Region = Field(description="holds code and weights")
+    ram: Region = Field(description="holds the stack, the arena and all other data")
+    regions: dict[str, Region] = Field({}, description="memory that the chip has and the firmware leaves free")
     stack_bytes: int = Field(2048, ge=512)
-    flash_wait_states: int = Field(0, ge=0, description="at clock_hz")
-    flash_cache_lines: int = Field(8, ge=0, le=64, description="data lines that the chip caches; 0 = no cache at all")
+    flash_wait_states: int = Field(0, ge=0, description="at clock_hz, in cycles of the core")
+    flash_cache_lines: int = Field(0, ge=0, le=64, description="data lines that the chip caches; 0 counts on no cache")
     flash_line_bytes: int = Field(16, ge=4, description="a power of two")
-    machine: str = Field(description="QEMU machine")
-    source: str = Field(description="the text the chip's numbers were read in")
+    machine: str = Field("", description="QEMU machine; without it the usual one of the core")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_machine(cls, content: Any) -> Any:
+        """Without `machine`: the core's usual one, with the regions where it has memory."""
+        machine = MACHINES.get(str(content.get("core"))) if isinstance(content, dict) else None
+        if machine is None or content.get("machine"):
+            return content
+        origins = {"flash": machine.flash_origin, "ram": machine.ram_origin}
+        moved = {
+            key: {"emulated_origin": origin} | content[key]
+            for key, origin in origins.items()
+            if isinstance(content.get(key), dict)
+        }
+        return content | moved | {"machine": machine.name}
+
+    def figures(self) -> tuple[str, ...]:
+        """The cache's lines are a figure where they are counted on, the multiplier where a core has two kinds of it."""
+        absent = {"flash_cache": not self.flash_cache_lines, "multiplier": self.core != "cortex-m0plus"}
+        return (*(name for name in self.LIMITS if not absent.get(name)), *self.regions)
+
+    @property
+    def link_flash_bytes(self) -> int:
+        """Flash the emulated image is linked with: the chip's, or as much of it as the machine has."""
+        machine = MACHINES[self.core]
+        return min(
+            self.flash.size_bytes, machine.flash_bytes if machine.name == self.machine else self.flash.size_bytes
+        )
 
 
-class CortexATarget(Section):
+class CortexATarget(Documented):
     """An ARM Linux core: kernels by TVM, run by a user-mode emulator. Latency only as instructions over an IPC range."""
 
+    LIMITS = {
+        "cpu": ("instructions", "latency_ms"),
+        "clock_hz": ("latency_ms",),
+        "instructions_per_cycle": ("latency_ms",),
+    }
+
     kind: Literal["cortex_a"]
-    name: str
-    description: str
     cpu: str = Field(description="-mcpu of LLVM and of QEMU")
     triple: str
     features: tuple[str, ...] = ()
-    clock_hz: int = Field(gt=0)
     instructions_per_cycle_low: float = Field(gt=0)
     instructions_per_cycle_high: float = Field(gt=0)
     compiler: str = Field(description="cross compiler, e.g. aarch64-linux-gnu-gcc")
     emulator: str = Field(description="QEMU user-mode program, e.g. qemu-aarch64")
     sysroot: str
-    source: str
 
 
-class EthosUTarget(Section):
+class EthosUTarget(Documented):
     """An Arm Ethos-U NPU: compiled and decoded by Vela, never executed here."""
 
+    LIMITS = {"clock_hz": ("latency_ms",)}
+
     kind: Literal["ethos_u"]
-    name: str
-    description: str
     accelerator: str = Field(description="Vela --accelerator-config")
     system_config: str
     memory_mode: str
-    clock_hz: int = Field(gt=0)
-    source: str
 
 
 Target = CortexMTarget | CortexATarget | EthosUTarget
-_ADAPTER: TypeAdapter[Target] = TypeAdapter(Annotated[Target, Field(discriminator="kind")])
+SECTIONS: dict[str, type[Target]] = {"cortex_m": CortexMTarget, "cortex_a": CortexATarget, "ethos_u": EthosUTarget}
 
 
 def target_names() -> list[str]:
@@ -93,10 +171,27 @@ def load_target(name: str) -> Target:
     """The target of that name, or of the YAML file at that path."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
-        raise ConfigError(
-            f"target {name}: no such target; allowed are {', '.join(target_names())} or a path to a .yaml file"
-        )
+        raise ConfigError(_no_such_target(name))
     try:
-        return _ADAPTER.validate_python(yaml.safe_load(path.read_text()))
-    except (ValidationError, yaml.YAMLError) as error:
-        raise ConfigError(f"target file {path}: {error}") from error
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"target file {path}: not YAML ({error}); repedge targets --help shows an example") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"target file {path}: no mapping in it; a target has the key kind: {', '.join(SECTIONS)}")
+    section = SECTIONS.get(str(content.get("kind")))
+    if section is None:
+        raise ConfigError(f"target file {path}: kind {content.get('kind')}; allowed are {', '.join(SECTIONS)}")
+    try:
+        return section.model_validate({"name": path.stem} | content)
+    except ValidationError as error:
+        raise ConfigError(f"target file {path}:\n{explain(error, section)}") from error
+
+
+def _no_such_target(name: str) -> str:
+    names = target_names()
+    close = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {', '.join(close)}? " if close else ""
+    return (
+        f"target {name}: no such target; {hint}allowed are {', '.join(names)} or a path to a .yaml file; "
+        "repedge targets describes them"
+    )

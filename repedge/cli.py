@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from repedge import __version__
+from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
 from train.errors import PipelineError
 
+EXPORT_FORMATS = ("cmake", "zephyr", "arduino", "platformio", "esp-idf", "cmsis-pack")
 EPILOG = """\
 exit codes:
   0 pass    1 a budget, comparison or proof failed    2 wrong usage, recipe or input    3 a tool is missing or crashed
@@ -79,8 +81,13 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_tools(verbs: argparse._SubParsersAction) -> None:
-    targets = verbs.add_parser("targets", help="list the targets that can be deployed to")
-    targets.add_argument("--core", metavar="NAME", help="only targets whose core or kind contains NAME, e.g. m4")
+    targets = verbs.add_parser(
+        "targets",
+        help="list the boards, cores and NPUs that can be deployed to, with their memory",
+        epilog=TARGET_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    targets.add_argument("--core", metavar="NAME", help="only targets whose name, core or kind contains NAME, e.g. m4")
     _add_output(targets)
     check = verbs.add_parser("check", help="check a run's report against a budget file; exit 1 when a limit is broken")
     check.add_argument("run", type=Path, help="run folder")
@@ -107,6 +114,21 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
         help="with --verify: the integer model, or the run or convert folder of it",
     )
     _add_output(inspect)
+    export = verbs.add_parser("export", help="a run's model as a C library for a build system, with an example")
+    export.add_argument("run", type=Path, help="run folder")
+    export.add_argument("out", type=Path, metavar="OUT", help="folder to write; an earlier export is replaced")
+    export.add_argument("--as", dest="form", required=True, choices=EXPORT_FORMATS, help="the build system")
+    _add_output(export)
+    init = verbs.add_parser("init", help="write a commented recipe to start from")
+    init.add_argument("recipe", type=Path, nargs="?", default=Path("recipe.yaml"), help="default: recipe.yaml")
+    init.add_argument(
+        "--data", choices=("digits", "cifar10", "idx", "folder"), default="folder", help="default: folder"
+    )
+    init.add_argument("--board", metavar="NAME", default="cortex-m4", help="a target; `repedge targets` lists them")
+    init.add_argument("--force", action="store_true", help="replace an existing file")
+    _add_output(init)
+    completion = verbs.add_parser("completion", help='shell completion: eval "$(repedge completion bash)"')
+    completion.add_argument("shell", choices=("bash", "zsh"))
     doctor = verbs.add_parser("doctor", help="which tools are there, and which package brings a missing one")
     _add_output(doctor)
 
@@ -125,6 +147,9 @@ def _commands() -> dict[str, Callable[[argparse.Namespace], int]]:
         "check": commands.check,
         "compare": commands.compare,
         "inspect": commands.inspect,
+        "export": commands.export,
+        "init": commands.init,
+        "completion": commands.completion,
         "doctor": commands.doctor,
     }
 

@@ -16,6 +16,7 @@ from rich.tree import Tree
 from deploy.budget import check_figures_exist
 from deploy.targets import load_target, target_names
 from repedge.recipe import load_recipe
+from repedge.target_table import choose_targets, target_table
 from train.errors import ConfigError, Mismatch
 
 
@@ -112,14 +113,13 @@ def targets(options: argparse.Namespace) -> int:
     """List targets."""
     found = [load_target(name) for name in target_names()]
     wanted = (options.core or "").lower()
-    chosen = [t for t in found if wanted in t.name.lower() or wanted in t.kind]
+    chosen = choose_targets(found, wanted)
+    if not chosen:
+        raise ConfigError(f"--core {options.core}: no target's name, core or kind contains it; try m4, m33, a53 or u55")
     if options.json:
         print(json.dumps([target.model_dump(mode="json") for target in chosen], indent=2))
         return 0
-    table = Table("target", "kind", "clock", "description")
-    for target in chosen:
-        table.add_row(target.name, target.kind, f"{target.clock_hz / 1e6:.0f} MHz", target.description)
-    Console().print(table)
+    Console().print(target_table(chosen))
     return 0
 
 
@@ -194,6 +194,40 @@ def _grow(tree: Tree, facts: dict[str, Any]) -> None:
             _grow(tree.add(escape(str(key))), value)
         else:
             tree.add(escape(f"{key}: {value}"))
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a run's model as a C library."""
+    from repedge.export import export_run
+
+    files = export_run(options.run, options.form, options.out)
+    if options.json:
+        print(json.dumps({str(path): path.stat().st_size for path in files}, indent=2))
+    else:
+        print(f"wrote {len(files)} files to {options.out}; {options.out / 'README.md'} says how to use them")
+    return 0
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write a commented recipe."""
+    from repedge.init import write_recipe
+
+    write_recipe(options.recipe, data=options.data, board=options.board, force=options.force)
+    print(
+        json.dumps({"wrote": str(options.recipe)})
+        if options.json
+        else f"wrote {options.recipe}; next: repedge run {options.recipe}"
+    )
+    return 0
+
+
+def completion(options: argparse.Namespace) -> int:
+    """Print the completion script of a shell."""
+    from repedge.cli import build_parser
+    from repedge.completion import completion_script
+
+    print(completion_script(build_parser(), options.shell), end="")
+    return 0
 
 
 def doctor(options: argparse.Namespace) -> int:

@@ -145,3 +145,10 @@ def test_wrong_budget_file_is_one_clear_error(tmp_path, text, message):
 def test_missing_budget_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         load_budget(tmp_path / "none.yaml")
+
+
+def test_a_limit_on_an_unverified_figure_of_the_report_is_refused():
+    report = make_report(unverified_limits={"latency_ms": "clock_hz"})
+    assert check(report, flash_bytes=100)["passed"]
+    with pytest.raises(ConfigError, match=r"targets\.m4\.latency_ms: it would rest on clock_hz"):
+        check(report, latency_ms=5)

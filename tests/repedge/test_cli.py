@@ -44,7 +44,20 @@ def test_a_missing_input_is_exit_2_and_one_line(arguments, message, capsys):
 
 def test_targets_can_be_chosen_by_core(capsys):
     assert main(["targets", "--core", "m4", "--json"]) == 0
-    assert [target["name"] for target in json.loads(capsys.readouterr().out)] == ["cortex-m4"]
+    found = json.loads(capsys.readouterr().out)
+    assert {"cortex-m4", "nucleo-l476rg"} <= {target["name"] for target in found}
+    assert {target["core"] for target in found} == {"cortex-m4"}
+
+
+def test_targets_show_memory_and_doubts(capsys):
+    assert main(["targets", "--core", "nrf52840"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "nrf52840-dk" in line)
+    assert row.split() == ["nrf52840-dk", "m4", "dsp+fpu", "64", "1024", "256", "2?"]
+
+
+def test_a_core_that_no_target_has_is_exit_2(capsys):
+    assert main(["targets", "--core", "m9"]) == 2
+    assert "no target's name, core or kind contains it" in capsys.readouterr().err
 
 
 def test_a_misspelt_target_fails_before_any_training(tmp_path, capsys):
@@ -53,7 +66,7 @@ def test_a_misspelt_target_fails_before_any_training(tmp_path, capsys):
         "name: r\nmodel: {size: xs}\ndata: {name: digits, resize: [32, 32]}\ndeploy: {targets: [cortex-m9]}\n"
     )
     assert main(["run", str(recipe), "--out", str(tmp_path / "out"), "--quiet"]) == 2
-    assert "cortex-m9: no such target; allowed are" in capsys.readouterr().err
+    assert "cortex-m9: no such target; did you mean" in capsys.readouterr().err
     assert not (tmp_path / "out" / "train").exists()
 
 

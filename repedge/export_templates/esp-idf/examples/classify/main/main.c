@@ -1,0 +1,13 @@
+#include <stdio.h>
+
+#include "classify.h"
+
+static void print(const char *text)
+{
+    fputs(text, stdout);
+}
+
+void app_main(void)
+{
+    classify(print);
+}

@@ -1,0 +1,13 @@
+#include <stdio.h>
+
+#include "classify.h"
+
+static void print(const char *text)
+{
+    fputs(text, stdout);
+}
+
+int main(void)
+{
+    return classify(print);
+}

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from repedge.cli import main
+from repedge.recipe import load_recipe
+
+
+@pytest.mark.parametrize("data", ["digits", "cifar10", "idx", "folder"])
+def test_a_written_recipe_is_a_valid_one(tmp_path, data):
+    path = tmp_path / "mine.yaml"
+    assert main(["init", str(path), "--data", data, "--board", "nucleo-l476rg"]) == 0
+    recipe = load_recipe(path)
+    assert (recipe.name, recipe.data.name, recipe.deploy.targets) == ("mine", data, ("nucleo-l476rg",))
+
+
+def test_the_suggested_budget_rests_on_verified_figures_only(tmp_path):
+    path = tmp_path / "mine.yaml"
+    assert main(["init", str(path), "--board", "nrf52840-dk"]) == 0
+    assert "nrf52840-dk: {flash_bytes: 65536, ram_bytes: 32768}" in path.read_text()
+
+
+def test_an_existing_recipe_is_not_overwritten(tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text("mine")
+    assert main(["init", str(path)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+
+
+def test_an_unknown_board_is_answered_with_the_nearest(tmp_path, capsys):
+    assert main(["init", str(tmp_path / "r.yaml"), "--board", "nucleo-l476"]) == 2
+    assert "did you mean nucleo-l476rg" in capsys.readouterr().err
+    assert not (tmp_path / "r.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"), [("repedge ex", "export"), ("repedge export a b --as zep", "zephyr"), ("repedge init --board nucleo-l47", "nucleo-l476rg")]
+)  # fmt: skip
+def test_bash_completes_verbs_options_and_boards(capsys, line, expected):
+    if shutil.which("bash") is None:
+        pytest.skip("bash is not installed")
+    assert main(["completion", "bash"]) == 0
+    words = line.split()
+    script = capsys.readouterr().out + (
+        f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _repedge; echo ${{COMPREPLY[@]}}\n"
+    )
+    done = subprocess.run(["bash", "--norc"], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [expected]
