@@ -8,7 +8,7 @@ import torch
 
 from convert import reference
 from convert.from_qat import lower_qat
-from convert.merge import branch_sum, merge_network, prove_block
+from convert.merge import merge_network, prove_block
 from tests.random_models import random_images
 from train.config import ModelConfig, NormConfig, QuantizeConfig
 from train.errors import Mismatch
@@ -122,4 +122,4 @@ def test_branch_sum_is_the_block_before_relu():
     x = torch.rand(2, 3, 7, 7)
     with torch.no_grad():
         first = network.blocks[0]
-        assert torch.equal(torch.relu(branch_sum(first, x)), first(x))
+        assert torch.equal(torch.relu(first.branch_sum(x)), first(x))

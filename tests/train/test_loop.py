@@ -11,7 +11,15 @@ import torch
 import train.loop
 from train.artefact import read_manifest, sha256_file
 from train.checkpoint import load_network
-from train.config import AugmentConfig, DataConfig, ModelConfig, PhaseConfig, TrainConfig, TrainingRecipe
+from train.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    PhaseConfig,
+    QatPhaseConfig,
+    TrainConfig,
+    TrainingRecipe,
+)
 from train.dataset import Dataset
 from train.errors import ArtefactError, ConfigError, TrainingDiverged
 from train.loop import make_splits, train_model
@@ -29,7 +37,7 @@ def recipe(**phase: float) -> TrainingRecipe:
         model=ModelConfig(widths=(4, 8), depths=(1, 2), strides=(1, 2)),
         train=TrainConfig(
             float_phase=PhaseConfig(epochs=EPOCHS, warmup_epochs=1, **settings),
-            qat_phase=PhaseConfig(epochs=EPOCHS, **settings),
+            qat_phase=QatPhaseConfig(epochs=EPOCHS, **settings),
             threads=1,
         ),
     )

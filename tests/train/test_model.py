@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from tests.train.small_networks import small_network
 from train.config import ModelConfig, NormConfig, QuantizeConfig, WeightQuantizerConfig
 from train.errors import ConfigError
-from train.model import SIZES, RepVGG, RepVGGBlock, macs
+from train.layout import SIZES, macs
+from train.model import RepVGG, RepVGGBlock
 from train.qat import start_qat
 
 NORMS = [

@@ -64,7 +64,7 @@ def test_gradient_of_the_smooth_bound_is_that_of_finite_differences():
 
 def test_clipped_scale_passes_its_gradient_straight_through():
     norm = OutlierAwareBatchNorm(1, NormConfig(bound="constant", constant=0.5, mode="clip"))
-    norm.bounded_scale(torch.tensor([1.0 - norm.eps])).sum().backward()  # ratio 1 is beyond the bound
+    norm.scale_of(torch.tensor([1.0 - norm.eps])).sum().backward()  # ratio 1 is beyond the bound
     assert norm.weight.grad.item() == 1.0
 
 
