@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test lint format setup packages picture docker clean
+.PHONY: help run test bench-accuracy lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ run: setup  ## Set up, then run the quickstart: data to proven firmware with a r
 
 test: setup  ## Set up, then run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
+
+bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
+	$(BIN)/python -m benchmarks.accuracy
 
 lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .
