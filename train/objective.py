@@ -10,7 +10,8 @@ With z the network's logits, z_F its float partner's, KL(p ‖ q) at temperature
   CE(z, y) + α Σ CE(z_k, y) + β [KL(z_F ‖ z) + Σ KL(z_F ‖ z_k)] + δ Σ KL(z_k ‖ z), where the last does not teach z_k.
   Each quantized prefix is judged by a float tail, and gets a gradient that passed no later quantizer.
 
-The recipe's norm may add its penalty (`RepVGG.penalty`) to each.
+Each sum is divided by the sum of its weights, so that its gradient has the size of the task's alone and one learning
+rate serves all three. The recipe's norm may add its penalty (`RepVGG.penalty`) to each.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class FloatDistillation(TaskObjective):
     def __call__(self, network: RepVGG, images: Tensor, labels: Tensor) -> Tensor:
         logits = network(images)
         taught = divergence(self.partner(images), logits, self.config.temperature)
-        return self.task(logits, labels) + self.config.float_weight * taught + network.penalty()
+        weight = self.config.float_weight
+        return (self.task(logits, labels) + weight * taught) / (1 + weight) + network.penalty()
 
 
 class BlockwiseReplacement(FloatDistillation):
@@ -79,13 +81,18 @@ class BlockwiseReplacement(FloatDistillation):
     def __call__(self, network: RepVGG, images: Tensor, labels: Tensor) -> Tensor:
         mixed, logits = self.outputs(network, images)
         config, teacher = self.config, self.partner(images)
-        loss = self.task(logits, labels) + network.penalty()
+        loss = self.task(logits, labels)
         for output in [*mixed, logits]:
             loss = loss + config.float_weight * divergence(teacher, output, config.temperature)
         for output in mixed:
             loss = loss + config.mixed_task_weight * self.task(output, labels)
             loss = loss + config.mixed_weight * divergence(output, logits, config.temperature)
-        return loss
+        weights = (
+            1
+            + config.float_weight
+            + len(mixed) * (config.float_weight + config.mixed_task_weight + config.mixed_weight)
+        )
+        return loss / weights + network.penalty()
 
     def outputs(self, network: RepVGG, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """(logits of the n − 1 mixed nets, logits of the quantized net) from one quantized forward pass."""
