@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-accuracy lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test-boards: setup  ## Every board's firmware: linked in its real memory, run on
 
 bench-kernels: setup  ## Count every kernel's instructions under emulation: benchmarks/results/kernels.json, benchmarks/KERNELS.md
 	$(BIN)/python -m benchmarks.kernels
+
+bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
+	$(BIN)/python -m benchmarks.accuracy
 
 lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .

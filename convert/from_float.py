@@ -1,14 +1,14 @@
-"""Plans of a net that never saw quantization: optimal codebooks on the int8 grid and min-max activation ranges."""
+"""Plans of a net that never saw quantization: levels and ranges as `quantize.post_training` says."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.cluster import nearest_indices, optimal_codebook
-from convert.float_network import FloatNetwork, convolve
+from convert.float_network import FloatNetwork
 from convert.integer_model import IntegerModel
 from convert.lower import LayerPlan, lower
+from convert.post_training import activation_tops, weight_levels
 from train.config import QuantizeConfig
 from train.errors import ConfigError, DataError
 
@@ -27,7 +27,8 @@ def lower_float(
         raise ConfigError(
             f"quantize.weights.layers: no layer {unknown[0]}; allowed are {', '.join([*names, 'classifier'])}"
         )
-    peaks, logits = activation_peaks(merged, images)
+    bits = config.activations.bit_width
+    peaks, logits = activation_tops(merged, images, config.post_training, bit_width=bits)
     plans = [
         _plan(
             conv.name,
@@ -38,7 +39,6 @@ def lower_float(
         )
         for number, conv in enumerate(merged.convs)
     ]
-    bits = config.activations.bit_width
     convs = [
         _with_output(plan, max(peak, 1e-6) / (2**bits - 1), conv.stride, bits)
         for plan, conv, peak in zip(plans, merged.convs, peaks, strict=True)
@@ -57,20 +57,6 @@ def lower_float(
     )
 
 
-def activation_peaks(
-    merged: FloatNetwork, images: NDArray[np.uint8], *, batch: int = 64
-) -> tuple[list[float], NDArray[np.float64]]:
-    """(largest activation of each convolution, logits (N, classes)) over the calibration images."""
-    peaks, logits = [0.0] * len(merged.convs), []
-    for start in range(0, len(images), batch):
-        value = images[start : start + batch].astype(np.float64) / 255
-        for number, conv in enumerate(merged.convs):
-            value = np.maximum(convolve(value, conv.weight_oihw, conv.stride) + conv.bias, 0)
-            peaks[number] = max(peaks[number], float(value.max()))
-        logits.append(value.mean(axis=(1, 2)) @ merged.classifier_weight.T + merged.classifier_bias)
-    return peaks, np.concatenate(logits)
-
-
 def _bits(config: QuantizeConfig, name: str, *, first: bool) -> int:
     weights = config.weights
     default = weights.first_bit_width if first else weights.bit_width
@@ -81,16 +67,8 @@ def _plan(
     name: str, weight: NDArray[np.float64], bias: NDArray[np.float64], bits: int, config: QuantizeConfig
 ) -> LayerPlan:
     """Codebook and indices of one weight tensor, output channel first."""
-    axes = tuple(range(1, weight.ndim))
-    peak = (
-        np.abs(weight).max(axis=axes)
-        if config.weights.per_channel_scale
-        else np.abs(weight).max(keepdims=True).reshape(1)
-    )
-    scale = (np.maximum(peak, 1e-12) / 127).astype(np.float32)
-    grid = weight / scale.astype(np.float64).reshape(-1, *[1] * (weight.ndim - 1))
-    codebook = optimal_codebook(grid, 2**bits)
-    return LayerPlan(name, bits, codebook, np.ascontiguousarray(nearest_indices(grid, codebook)), scale, bias, 1.0)
+    levels = weight_levels(weight, bits, config.post_training, per_channel=config.weights.per_channel_scale)
+    return LayerPlan(name, bits, levels.codebook, levels.indices, levels.scale, bias, 1.0)
 
 
 def _with_output(plan: LayerPlan, output_scale: float, stride: int, activation_bits: int) -> LayerPlan:

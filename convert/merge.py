@@ -1,4 +1,4 @@
-"""The exact merge: 3×3, 1×1 and identity branches with their batch norms become one 3×3 kernel, in float64.
+"""The exact merge: 3×3, 1×1 and identity branches with their norms become one 3×3 kernel, in float64.
 
 The algebra is the training model's own `merged_kernel` (one definition for both); here it runs in float64 and is
 proved on the spot against the unmerged branches.
@@ -29,21 +29,15 @@ def merge_network(network: RepVGG, input_hwc: tuple[int, int, int]) -> FloatNetw
             weight, bias = block.merged_kernel()
             prove_block(block, weight, bias)
             convs.append(FloatConv(block.name, weight.numpy(), bias.numpy(), block.stride))
-        classifier = exact.classifier
-        return FloatNetwork(input_hwc, tuple(convs), classifier.weight.numpy(), classifier.bias.numpy())
-
-
-def branch_sum(block: RepVGGBlock, x: torch.Tensor) -> torch.Tensor:
-    """The block before its ReLU, branch by branch: (N, I, H, W) -> (N, O, H', W')."""
-    total = block.norm3x3(block.conv3x3(x)) + block.norm1x1(block.conv1x1(x))
-    return total if block.norm_identity is None else total + block.norm_identity(x)
+        weight, bias = exact.classifier.merged()
+        return FloatNetwork(input_hwc, tuple(convs), weight.numpy(), bias.numpy())
 
 
 def prove_block(block: RepVGGBlock, weight: torch.Tensor, bias: torch.Tensor) -> float:
     """Largest difference, relative to the largest output, between a float64 block's branches and its merged kernel."""
     generator = torch.Generator().manual_seed(0)
     probe = torch.rand((2, weight.shape[1], 9, 9), generator=generator, dtype=torch.float64)
-    branches = branch_sum(block, probe)
+    branches = block.branch_sum(probe)
     merged = torch.nn.functional.conv2d(probe, weight, bias, stride=block.stride, padding=1)
     # branches may cancel, so the scale is that of what is summed, not of the sum
     terms = torch.nn.functional.conv2d(probe, weight.abs(), bias.abs(), stride=block.stride, padding=1)

@@ -17,9 +17,9 @@ TAIL_SHARE = 0.002  # of the weights on each side: few, but the identity branch'
 Float64 = NDArray[np.float64]
 
 
-def codebook_entries(bit_width: int) -> int:
-    """2^bit_width, but no more than the grid has values (255)."""
-    return int(min(2**bit_width, 2 * GRID_MAX + 1))
+def codebook_entries(bit_width: int, max_entries: int = 2 * GRID_MAX + 1) -> int:
+    """2^bit_width, but no more than `max_entries` or than the grid has values (255)."""
+    return int(min(2**bit_width, 2 * GRID_MAX + 1, max_entries))
 
 
 def cluster_weights(units: Float64, entries: int) -> tuple[Float64, int]:

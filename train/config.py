@@ -64,13 +64,28 @@ class ModelConfig(Section):
 
 
 class NormConfig(Section):
-    """The batch norm of the identity branch. `oabn` bounds γ/σ by `bound` (methods of the reconstruction, R1 a/b/c)."""
+    """The norm of a block's branches; every kind merges exactly (`train.norms`, `train.model`).
 
-    kind: Literal["bn", "oabn"] = "oabn"
-    bound: Literal["layer", "robust", "constant"] = "layer"
+    `bn` is BatchNorm2d everywhere. `oabn` (ratio bounded by T), `sigma_floor` (σ >= alpha · median σ) and
+    `shared_sigma` (one σ per layer) replace it on `branches` (default: identity). `none` leaves those branches without
+    a norm. Two kinds are whole block designs and ignore `branches`: `qarep` (QARepVGG: BN on 3×3 only, BN after the
+    sum) and `mimic` (MimicNorm: no BN but one on the logits, kernels kept at zero mean).
+    """
+
+    kind: Literal["bn", "oabn", "sigma_floor", "shared_sigma", "none", "qarep", "mimic"] = "oabn"
+    branches: tuple[Literal["identity", "1x1", "3x3"], ...] = Field(
+        ("identity",), description="where oabn, sigma_floor, shared_sigma or none replaces BatchNorm2d"
+    )
+    bound: Literal["layer", "robust", "constant"] = Field(
+        "layer", description="oabn: T from the layer's kernel, from the ratios' median and MAD, or `constant`"
+    )
     mode: Literal["tanh", "clip"] = "tanh"
     kappa: float = Field(1.0, gt=0, description="layer bound: T = kappa · max|W| of the classes B and C")
     constant: float = Field(0.5, gt=0, description="constant bound: T")
+    alpha: float = Field(0.5, gt=0, description="sigma_floor: the floor as a share of the layer's median σ")
+    penalty: float = Field(0.0, ge=0, description="λ of λ·Σ max(0, |γ/σ| − penalty_bound)², identity branch, any kind")
+    penalty_bound: float = Field(0.5, gt=0)
+    decay_identity: bool = Field(False, description="weight decay also on γ of the identity branch")
 
 
 class PhaseConfig(Section):
@@ -86,10 +101,31 @@ class PhaseConfig(Section):
     ema_decay: float = Field(0.99, ge=0, lt=1)
 
 
-class WeightQuantizerConfig(Section):
-    """`cluster` learns a codebook of 2^bit_width int8 entries per layer, `lsq` a uniform step. One codebook per tensor."""
+class DistillationConfig(Section):
+    """What the QAT loss adds to the task loss (`train.objective`): nothing, the float net's predictions, or BWRF."""
 
-    method: Literal["cluster", "lsq"] = "cluster"
+    kind: Literal["none", "float", "bwrf"] = "none"
+    temperature: float = Field(1.0, gt=0, description="of both softmaxes in the divergences")
+    float_weight: float = Field(1.0, ge=0, description="β: KL(float net ‖ each trained output)")
+    mixed_task_weight: float = Field(0.5, ge=0, description="bwrf α: cross-entropy of the mixed-precision outputs")
+    mixed_weight: float = Field(0.5, ge=0, description="bwrf δ: KL(mixed-precision output ‖ quantized output)")
+
+
+class QatPhaseConfig(PhaseConfig):
+    """The QAT phase: also says what the loss distils from."""
+
+    distillation: DistillationConfig = DistillationConfig()
+
+
+class WeightQuantizerConfig(Section):
+    """How QAT quantizes merged kernels; one codebook per tensor, always on the int8 grid.
+
+    `cluster` trains a codebook of 2^bit_width entries with hard assignment, `dkm` with soft assignment. `lsq` and
+    `lsq_plus` train a uniform step over levels with zero, `uniq` and `heq` use symmetric levels around zero (without
+    zero below 8 bits), `apot` sums of powers of two. `none` leaves weights in float: a control, not convertible.
+    """
+
+    method: Literal["cluster", "dkm", "lsq", "lsq_plus", "uniq", "heq", "apot", "none"] = "cluster"
     bit_width: int = Field(4, ge=2, le=8)
     first_bit_width: int = Field(8, ge=2, le=8)
     last_bit_width: int = Field(8, ge=2, le=8)
@@ -98,26 +134,53 @@ class WeightQuantizerConfig(Section):
     recluster_until: float = Field(0.5, ge=0, le=1, description="share of the QAT phase with a Lloyd refresh per epoch")
     freeze_from: float = Field(0.85, ge=0, le=1, description="share of the QAT phase after which indices are frozen")
     codebook_learning_rate_factor: float = Field(0.1, gt=0)
+    max_entries: int = Field(
+        255, ge=3, le=255, description="cluster, dkm: entries per codebook; 32 fit Ethos-U's palette"
+    )
+    codebook_gradient: Literal["mean", "sum"] = Field(
+        "mean", description="cluster: gradient of an entry over its cluster"
+    )
+    temperature: float = Field(1e-4, gt=0, description="dkm: τ in units of max|W|²")
 
 
 class ActivationQuantizerConfig(Section):
-    """Unsigned per-tensor LSQ after each ReLU. Image input and logits stay 8 bit."""
+    """Unsigned levels per tensor after each ReLU, a trained scale. Image input and logits stay 8 bit.
 
+    The methods differ in the scale's start: `lsq_plus` least squared error, `lsq` 2·mean/√levels, `uniq` optimal for a
+    half-normal distribution. LSQ+'s trained offset is 0 here: after ReLU the lowest value is 0, and the integer model
+    clamps there. `none` leaves activations in float: a control, not convertible.
+    """
+
+    method: Literal["lsq_plus", "lsq", "uniq", "none"] = "lsq_plus"
     bit_width: int = Field(8, ge=2, le=8)
 
 
+class PostTrainingConfig(Section):
+    """How `convert` quantizes a net that never saw QAT."""
+
+    activations: Literal["min_max", "mse", "percentile"] = "min_max"
+    percentile: float = Field(
+        99.99, gt=50, le=100, description="percentile: share of positive activations kept unclipped"
+    )
+    weights: Literal["kmeans", "uniform", "uniform_mse"] = Field(
+        "kmeans",
+        description="optimal int8 codebook, or uniform levels with the step from max|W| or least squared error",
+    )
+
+
 class QuantizeConfig(Section):
-    """Weights and activations."""
+    """Weights and activations in QAT; `post_training` where there was none."""
 
     weights: WeightQuantizerConfig = WeightQuantizerConfig()
     activations: ActivationQuantizerConfig = ActivationQuantizerConfig()
+    post_training: PostTrainingConfig = PostTrainingConfig()
 
 
 class TrainConfig(Section):
     """Float phase, then QAT phase. `qat.epochs: 0` leaves quantization to `convert` (post-training)."""
 
     float_phase: PhaseConfig = PhaseConfig(epochs=20)
-    qat_phase: PhaseConfig = PhaseConfig(epochs=10, learning_rate=0.01)
+    qat_phase: QatPhaseConfig = QatPhaseConfig(epochs=10, learning_rate=0.01)
     threads: int = Field(0, ge=0, description="CPU threads; 0 = all")
 
 

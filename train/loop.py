@@ -22,18 +22,21 @@ from train.checkpoint import (
     Phase,
     build_network,
     checkpoint_path,
+    load_description,
     load_network,
     save_description,
     save_network,
 )
-from train.config import TrainingRecipe
+from train.config import DistillationConfig, TrainingRecipe
 from train.dataset import Dataset, load_dataset
 from train.ema import MovingAverage
-from train.errors import ConfigError
+from train.errors import ArtefactError, ConfigError
 from train.evaluate import top1
 from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
 from train.model import RepVGG
-from train.phase import PhaseRun, Splits, make_optimizer, steps_per_epoch
+from train.objective import Objective, make_objective
+from train.partner import FloatPartner
+from train.phase import PhaseRun, Splits, Watch, make_optimizer, steps_per_epoch
 from train.progress import Progress
 from train.qat import finish_qat, start_qat
 from train.resume import RESUME_FILE, Position, load_position, restore, save_position
@@ -52,8 +55,15 @@ def train_model(
     device: str = "cpu",
     resume: bool = False,
     quiet: bool = False,
+    float_from: Path | None = None,
+    measure_test: bool = True,
+    watch: Watch | None = None,
 ) -> Manifest:
-    """Train as the recipe says and return the manifest; with `resume`, go on after the last whole epoch."""
+    """Train as the recipe says and return the manifest; with `resume`, go on after the last whole epoch.
+
+    `float_from` is a training folder whose float net replaces the float phase. `measure_test` False leaves the test
+    split untouched (accuracy then only on validation). `watch` is called with the facts of each epoch.
+    """
     _check_device(device)
     found = load_position(folder, key) if resume else None
     if resume and found is None and (folder / MANIFEST_NAME).is_file() and read_manifest(folder).key == key:
@@ -62,12 +72,12 @@ def train_model(
     if found is None:
         _clear(folder)
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
-    training = _Training(recipe, folder, key, dataset, device, quiet)
+    training = _Training(recipe, folder, key, dataset, device, quiet, float_from, watch)
     try:
         training.run(found)
     finally:
         training.close()
-    return _finish(training, recipe_sha256)
+    return _finish(training, recipe_sha256, measure_test=measure_test)
 
 
 def _check_device(device: str) -> None:
@@ -113,8 +123,11 @@ class _Training:
     dataset: Dataset
     device: str
     quiet: bool
+    float_from: Path | None = None
+    watch: Watch | None = None
     log: TrainingLog | None = None
     progress: Progress | None = None
+    partner: FloatPartner | None = None
 
     def __post_init__(self) -> None:
         self.splits = make_splits(self.recipe, self.dataset, self.device)
@@ -128,25 +141,46 @@ class _Training:
 
     def run(self, found: tuple[Position, dict[str, Tensor]] | None) -> None:
         """The phases that are not done yet."""
-        float_epochs = self.recipe.train.float_phase.epochs
         in_qat = found is not None and found[0].phase == "qat"
         done = 0 if found is None else found[0].epochs_done
-        self._open(done + float_epochs if in_qat else done)
+        self._open(done + self._float_epochs() if in_qat else done)
         save_description(self.folder, self.description)
-        if not in_qat:
+        if self.float_from is not None and not in_qat:
+            self._adopt_float_net(self.float_from)
+        elif not in_qat:
             self._run_phase(self._fresh_network(), found)
         if self.recipe.train.qat_phase.epochs:
             network = self._place(load_network(self.folder, "float"))
+            self.partner = FloatPartner(network)
             start_qat(network, self._calibration_images())
             self._run_phase(network, found if in_qat else None)
+
+    def _float_epochs(self) -> int:
+        return 0 if self.float_from is not None else self.recipe.train.float_phase.epochs
+
+    def _adopt_float_net(self, source: Path) -> None:
+        """Take the float net of another training, which must be of the same model and norm."""
+        theirs = load_description(source)
+        ours = self.description
+        if (theirs.model, theirs.norm, theirs.class_names, theirs.input_hwc) != (
+            ours.model,
+            ours.norm,
+            ours.class_names,
+            ours.input_hwc,
+        ):
+            raise ArtefactError(
+                f"{source}: its float net has another model, norm, classes or input than this recipe, allowed is the same; "
+                "name a training of the same model and norm"
+            )
+        save_network(self.folder, load_network(source, "float"))
 
     def _open(self, epochs_done: int) -> None:
         self.log = TrainingLog(self.folder, epochs_done=epochs_done)
         phases = self.recipe.train.float_phase, self.recipe.train.qat_phase
         steps = [steps_per_epoch(len(self.splits.train_labels), phase.batch_size) for phase in phases]
-        in_float = min(epochs_done, phases[0].epochs)
+        in_float = min(epochs_done, self._float_epochs())
         self.progress = Progress(
-            steps[0] * phases[0].epochs + steps[1] * phases[1].epochs,
+            steps[0] * self._float_epochs() + steps[1] * phases[1].epochs,
             done_steps=steps[0] * in_float + steps[1] * (epochs_done - in_float),
             quiet=self.quiet,
         )
@@ -174,6 +208,8 @@ class _Training:
             live,
             MovingAverage(live, config.ema_decay),
             make_optimizer(live, config, codebook_factor=factor),
+            self._objective(phase),
+            self.watch,
         )
         first_epoch = 0
         if found is not None:
@@ -190,6 +226,13 @@ class _Training:
             finish_qat(run.average.network, self._calibration_images())
         save_network(self.folder, run.average.network)
 
+    def _objective(self, phase: Phase) -> Objective:
+        phases = self.recipe.train
+        if phase == "float":
+            return make_objective(DistillationConfig(), label_smoothing=phases.float_phase.label_smoothing)
+        config = phases.qat_phase
+        return make_objective(config.distillation, label_smoothing=config.label_smoothing, partner=self.partner)
+
     def close(self) -> None:
         """Close log and progress bar, also after an interruption."""
         if self.log is not None:
@@ -198,8 +241,8 @@ class _Training:
             self.progress.close()
 
 
-def _finish(training: _Training, recipe_sha256: str) -> Manifest:
-    """Measure the test split on what was written, remove the resume state, write the manifest."""
+def _finish(training: _Training, recipe_sha256: str, *, measure_test: bool) -> Manifest:
+    """Measure validation and (if wanted) test split on what was written, remove the resume state, write the manifest."""
     dataset, folder = training.dataset, training.folder
     test = _tensors(dataset.test_images, dataset.test_labels, "cpu")
     splits = training.splits
@@ -211,7 +254,8 @@ def _finish(training: _Training, recipe_sha256: str) -> Manifest:
         if not checkpoint_path(folder, phase).is_file():
             continue
         network = load_network(folder, phase).to(memory_format=torch.channels_last)
-        accuracy[name] = {"top1": top1(network, *test), "images": len(test[1])}
+        if measure_test:
+            accuracy[name] = {"top1": top1(network, *test), "images": len(test[1])}
         if len(validation[1]):
             validated[name] = {"top1": top1(network, *validation), "images": len(validation[1])}
     save_description(folder, training.description.model_copy(update={"phases": _phase_facts(training, validated)}))

@@ -7,59 +7,68 @@ Images enter as pixel / 255, (N, C, H, W); padding is black.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.config import ModelConfig, NormConfig, QuantizeConfig
 from train.errors import ConfigError
-from train.norms import BOUND_MOMENTUM, BatchNorm, OutlierAwareBatchNorm, make_identity_norm
-from train.quantizers import LsqActivationQuantizer, WeightQuantizer, make_weight_quantizer
+from train.layout import layout_of
+from train.mimic import branch_start, start_kernel, subtract_weight_mean
+from train.norms import (
+    BOUND_MOMENTUM,
+    BatchNorm,
+    BranchScale,
+    Norm,
+    OutlierAwareBatchNorm,
+    make_branch_norm,
+    ratio_penalty,
+)
+from train.quantizers import ActivationQuantizer, WeightQuantizer, make_activation_quantizer, make_weight_quantizer
 
 CLASSIFIER = "classifier"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One entry per stage; a stage's first block has its stride."""
-
-    widths: tuple[int, ...]
-    depths: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-# 2.87, 7.64 and 13.42 million multiply-accumulates on 32×32×3 images
-SIZES = {
-    "xs": Layout((8, 16, 32, 64), (1, 2, 3, 1), (1, 2, 2, 2)),
-    "s": Layout((12, 24, 48, 96), (1, 2, 4, 1), (1, 2, 2, 2)),
-    "m": Layout((16, 32, 64, 128), (1, 2, 4, 1), (1, 2, 2, 2)),
-}
-
-
-def layout_of(config: ModelConfig) -> Layout:
-    """The stages of a named size, or those written in the recipe."""
-    if config.size is not None:
-        return SIZES[config.size]
-    return Layout(config.widths or (), config.depths or (), config.strides or ())
-
-
 class RepVGGBlock(nn.Module):
-    """ReLU(norm(3×3) + norm(1×1) [+ norm(identity), where C_in = C_out and stride 1])."""
+    """ReLU(norm(3×3) + norm(1×1) [+ norm(identity), where C_in = C_out and stride 1]).
 
-    def __init__(self, name: str, in_channels: int, out_channels: int, *, stride: int, norm: NormConfig) -> None:
+    With `norm.kind: qarep` it is QARepVGG's block (arXiv 2212.01593): ReLU(BN(BN(3×3) + 1×1 + x)).
+    `identity_number` counts the blocks with an identity branch from 1; None = this one has none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        norm: NormConfig,
+        identity_number: int | None = None,
+    ) -> None:
         super().__init__()
         self.name, self.stride = name, stride
         self.conv3x3 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        self.norm3x3 = BatchNorm(out_channels)
         self.conv1x1 = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-        self.norm1x1 = BatchNorm(out_channels)
-        has_identity = in_channels == out_channels and stride == 1
-        self.norm_identity = make_identity_norm(out_channels, norm) if has_identity else None
+        has_identity = identity_number is not None
+        self.norm3x3: Norm
+        self.norm1x1: Norm
+        self.norm_identity: Norm | None
+        if norm.kind == "mimic":
+            start = branch_start(identity_number)
+            self.norm3x3 = BranchScale(out_channels, start=start, has_bias=True)
+            self.norm1x1 = BranchScale(out_channels, start=start, has_bias=False)
+            self.norm_identity = BranchScale(out_channels, start=1.0, has_bias=False) if has_identity else None
+            start_kernel(self.conv3x3)
+            start_kernel(self.conv1x1)
+        else:
+            self.norm3x3 = make_branch_norm("3x3", out_channels, norm)
+            self.norm1x1 = make_branch_norm("1x1", out_channels, norm)
+            self.norm_identity = make_branch_norm("identity", out_channels, norm) if has_identity else None
+        self.post_norm = BatchNorm(out_channels) if norm.kind == "qarep" else None
         self.weight_quantizer: WeightQuantizer | None = None
-        self.activation_quantizer: LsqActivationQuantizer | None = None
-        self._refresh_bound(momentum=0.0)
+        self.activation_quantizer: ActivationQuantizer | None = None
+        self._refresh_bounds(momentum=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, I, H, W) -> (N, O, ceil(H / stride), ceil(W / stride)), >= 0."""
@@ -68,27 +77,34 @@ class RepVGGBlock(nn.Module):
             # its lowest level is 0, so the unsigned quantizer is the ReLU as well
             return self.activation_quantizer(self.convolve(x, self.weight_quantizer(weight), bias))
         if self.training:
-            self._refresh_bound(momentum=BOUND_MOMENTUM)
+            self._refresh_bounds(momentum=BOUND_MOMENTUM)
+        return F.relu(self.branch_sum(x))
+
+    def branch_sum(self, x: Tensor) -> Tensor:
+        """The block before ReLU, branch by branch."""
         total = self.norm3x3(self.conv3x3(x)) + self.norm1x1(self.conv1x1(x))
         if self.norm_identity is not None:
             total = total + self.norm_identity(x)
-        return F.relu(total)
+        return total if self.post_norm is None else self.post_norm(total)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The one convolution that the block merges to, before ReLU."""
         return F.conv2d(x, weight, bias, stride=self.stride, padding=1)
 
     def merged_kernel(self) -> tuple[Tensor, Tensor]:
-        """(weight OIHW, bias (O,)) equal to the three branches in evaluation; in the parameters' own float type."""
+        """(weight OIHW, bias (O,)) equal to the branches in evaluation; in the parameters' own float type."""
         weight, bias = self._merged_convolutions()
         if self.norm_identity is not None:
             scale, offset = self.norm_identity.merged()
             weight = weight + F.pad(torch.diag(scale)[:, :, None, None], [1, 1, 1, 1])
             bias = bias + offset
-        return weight, bias
+        if self.post_norm is None:
+            return weight, bias
+        scale, offset = self.post_norm.merged()
+        return scale[:, None, None, None] * weight, scale * bias + offset
 
     def _merged_convolutions(self) -> tuple[Tensor, Tensor]:
-        """The 3×3 and the 1×1 branch alone; a 1×1 kernel is the centre tap of a 3×3 one."""
+        """The 3×3 and the 1×1 branch alone, before a norm after the sum; a 1×1 kernel is a 3×3 one's centre tap."""
         scale3, offset3 = self.norm3x3.merged()
         scale1, offset1 = self.norm1x1.merged()
         centre = scale1[:, None, None, None] * self.conv1x1.weight
@@ -96,27 +112,43 @@ class RepVGGBlock(nn.Module):
         return weight, offset3 + offset1
 
     @torch.no_grad()
-    def _refresh_bound(self, *, momentum: float) -> None:
-        """Tell OABN the largest merged weight outside the centre tap's diagonal (classes B and C)."""
-        if not isinstance(self.norm_identity, OutlierAwareBatchNorm):
-            return
-        magnitude = self._merged_convolutions()[0].abs()
-        magnitude[:, :, 1, 1].fill_diagonal_(0)
-        self.norm_identity.refresh_bound(magnitude.max(), momentum=momentum)
+    def _refresh_bounds(self, *, momentum: float) -> None:
+        """Tell OABN on the identity branch the largest merged weight outside the centre tap's diagonal (classes B and C)."""
+        for norm in (self.norm3x3, self.norm1x1):
+            if isinstance(norm, OutlierAwareBatchNorm):
+                norm.refresh_robust_bound(momentum=momentum)
+        if isinstance(self.norm_identity, OutlierAwareBatchNorm):
+            magnitude = self._merged_convolutions()[0].abs()
+            magnitude[:, :, 1, 1].fill_diagonal_(0)
+            self.norm_identity.refresh_bound(magnitude.max(), momentum=momentum)
 
 
 class Classifier(nn.Linear):
-    """The fully connected layer, with a weight quantizer in the QAT phase."""
+    """The fully connected layer, with a weight quantizer in the QAT phase; MimicNorm adds a norm of the logits.
 
-    def __init__(self, in_channels: int, classes: int) -> None:
+    That norm (no trained scale or offset) merges into weight and bias; the QAT phase sees the merged ones.
+    """
+
+    def __init__(self, in_channels: int, classes: int, norm: NormConfig) -> None:
         super().__init__(in_channels, classes)
         self.name = CLASSIFIER
+        self.logits_norm = nn.BatchNorm1d(classes, affine=False) if norm.kind == "mimic" else None
         self.weight_quantizer: WeightQuantizer | None = None
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(N, C) -> (N, classes)."""
-        weight = self.weight if self.weight_quantizer is None else self.weight_quantizer(self.weight)
-        return F.linear(pooled, weight, self.bias)
+        if self.weight_quantizer is not None:
+            weight, bias = self.merged()
+            return F.linear(pooled, self.weight_quantizer(weight), bias)
+        logits = F.linear(pooled, self.weight, self.bias)
+        return logits if self.logits_norm is None else self.logits_norm(logits)
+
+    def merged(self) -> tuple[Tensor, Tensor]:
+        """(weight (classes, C), bias (classes,)) with the norm's running statistics folded in."""
+        if self.logits_norm is None:
+            return self.weight, self.bias
+        scale = torch.rsqrt(self.logits_norm.running_var + self.logits_norm.eps)
+        return scale[:, None] * self.weight, scale * (self.bias - self.logits_norm.running_mean)
 
 
 class RepVGG(nn.Module):
@@ -126,21 +158,33 @@ class RepVGG(nn.Module):
         self, config: ModelConfig, norm: NormConfig, quantize: QuantizeConfig, *, input_channels: int, classes: int
     ) -> None:
         super().__init__()
-        layout, channels, blocks = layout_of(config), input_channels, []
+        layout, channels, stages, identities = layout_of(config), input_channels, [], 0
         for stage, (width, depth, stride) in enumerate(
             zip(layout.widths, layout.depths, layout.strides, strict=True), start=1
         ):
             stage_blocks = nn.ModuleList()
             for number in range(depth):
-                name, block_stride = f"stage{stage}.{number}", stride if number == 0 else 1
-                stage_blocks.append(RepVGGBlock(name, channels, width, stride=block_stride, norm=norm))
+                step = stride if number == 0 else 1
+                has_identity = channels == width and step == 1
+                identities += has_identity
+                stage_blocks.append(
+                    RepVGGBlock(
+                        f"stage{stage}.{number}",
+                        channels,
+                        width,
+                        stride=step,
+                        norm=norm,
+                        identity_number=identities if has_identity else None,
+                    )
+                )
                 channels = width
             self.add_module(f"stage{stage}", stage_blocks)
-            blocks.extend(stage_blocks)
-        self._blocks: tuple[RepVGGBlock, ...] = tuple(blocks)
-        self.classifier = Classifier(channels, classes)
-        self.quantize = quantize
-        self.bit_widths = layer_bit_widths([*(block.name for block in blocks), CLASSIFIER], quantize)
+            stages.append(tuple(stage_blocks))
+        self.stages: tuple[tuple[RepVGGBlock, ...], ...] = tuple(stages)
+        self._blocks = tuple(block for stage_blocks in stages for block in stage_blocks)
+        self.classifier = Classifier(channels, classes, norm)
+        self.norm, self.quantize = norm, quantize
+        self.bit_widths = layer_bit_widths([*(block.name for block in self._blocks), CLASSIFIER], quantize)
         # int8 logits = round(logit / scale) + zero_point; scale 0 = not calibrated yet
         self.register_buffer("logits_scale", torch.tensor(0.0))
         self.register_buffer("logits_zero_point", torch.tensor(0, dtype=torch.int32))
@@ -157,20 +201,45 @@ class RepVGG(nn.Module):
 
     def attach_quantizers(self) -> None:
         """Enter the QAT phase; the quantizers still have to be initialised or loaded."""
-        weights, activation_bits = self.quantize.weights, self.quantize.activations.bit_width
+        weights, activations = self.quantize.weights, self.quantize.activations
         for block in self._blocks:
             shape, bits = tuple(block.conv3x3.weight.shape), self.bit_widths[block.name]
             block.weight_quantizer = make_weight_quantizer(shape, bits, weights)
-            block.activation_quantizer = LsqActivationQuantizer(activation_bits)
+            block.activation_quantizer = make_activation_quantizer(activations)
         shape, bits = tuple(self.classifier.weight.shape), self.bit_widths[CLASSIFIER]
         self.classifier.weight_quantizer = make_weight_quantizer(shape, bits, weights)
         self.to(self.classifier.weight.device)
 
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """What a norm wants done after every optimizer step: MimicNorm's weight mean."""
+        if self.norm.kind == "mimic":
+            for block in self._blocks:
+                subtract_weight_mean(block.conv3x3)
+                subtract_weight_mean(block.conv1x1)
+
+    def penalty(self) -> Tensor:
+        """What the recipe's norm adds to the loss; 0 where `norm.penalty` is 0."""
+        norms = [block.norm_identity for block in self._blocks if isinstance(block.norm_identity, BatchNorm)]
+        if not self.norm.penalty or not norms:
+            return torch.zeros((), device=self.classifier.weight.device)
+        return ratio_penalty(norms, self.norm)
+
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) pixel / 255 -> logits (N, classes); on the int8 grid in evaluation once that is calibrated."""
         x = images
-        for block in self._blocks:
+        for stage in range(len(self.stages)):
+            x = self.run_stage(stage, x)
+        return self.head(x)
+
+    def run_stage(self, stage: int, x: Tensor) -> Tensor:
+        """The blocks of one stage (counted from 0)."""
+        for block in self.stages[stage]:
             x = block(x)
+        return x
+
+    def head(self, x: Tensor) -> Tensor:
+        """The last stage's output -> logits."""
         logits = self.classifier(self._pool(x))
         if self.training or self.phase == "float" or self.logits_scale == 0:
             return logits
@@ -180,7 +249,7 @@ class RepVGG(nn.Module):
         """(N, C, H, W) -> (N, C): the mean, in the QAT phase rounded to the last block's levels as integers do."""
         mean = x.mean(dim=(2, 3))
         quantizer = self._blocks[-1].activation_quantizer
-        if quantizer is None:
+        if quantizer is None or not quantizer.is_integer:
             return mean
         scale = quantizer.current_scale().detach()
         with torch.no_grad():
@@ -209,21 +278,3 @@ def layer_bit_widths(names: list[str], quantize: QuantizeConfig) -> dict[str, in
             raise ConfigError(f"layer {name}: bit_width {bits}, allowed 2 to 8; set quantize.weights.layers.{name}")
         widths[name] = bits
     return widths
-
-
-def macs(config: ModelConfig, *, input_hwc: tuple[int, int, int], classes: int) -> int:
-    """Multiply-accumulates of the merged net on one image; padded taps count, as is usual.
-
-    >>> macs(ModelConfig(size="m"), input_hwc=(32, 32, 3), classes=10)
-    13419776
-    """
-    layout = layout_of(config)
-    height, width, channels = input_hwc
-    total = 0
-    for out_channels, depth, stride in zip(layout.widths, layout.depths, layout.strides, strict=True):
-        for number in range(depth):
-            step = stride if number == 0 else 1
-            height, width = (height - 1) // step + 1, (width - 1) // step + 1
-            total += height * width * 9 * channels * out_channels
-            channels = out_channels
-    return total + channels * classes

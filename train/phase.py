@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from train.augment import augment
@@ -19,10 +18,13 @@ from train.errors import TrainingDiverged
 from train.evaluate import to_input, top1
 from train.log import TrainingLog
 from train.model import RepVGG
+from train.objective import Objective
 from train.progress import Progress
 from train.qat import begin_qat_epoch
 from train.schedule import learning_rate
 
+# called with the facts of each epoch; what it raises ends the training, which can be resumed
+Watch = Callable[[dict[str, Any]], None]
 PHASE_NUMBERS = {"float": 1, "qat": 2}
 
 
@@ -37,10 +39,11 @@ class Splits:
 
 
 def make_optimizer(network: RepVGG, config: PhaseConfig, *, codebook_factor: float) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; weight decay on kernels only, a rate of their own for codebooks."""
+    """SGD with Nesterov momentum; weight decay on kernels only (and γ of identities on request), a rate of their own for codebooks."""
     groups: dict[str, list[nn.Parameter]] = {"kernels": [], "codebooks": [], "others": []}
     for name, parameter in network.named_parameters():
-        kind = "codebooks" if name.endswith("centroids") else "kernels" if parameter.ndim > 1 else "others"
+        decays = parameter.ndim > 1 or (network.norm.decay_identity and name.endswith("norm_identity.weight"))
+        kind = "codebooks" if name.endswith("centroids") else "kernels" if decays else "others"
         groups[kind].append(parameter)
     return torch.optim.SGD(
         [
@@ -68,6 +71,8 @@ class PhaseRun:
     live: RepVGG
     average: MovingAverage
     optimizer: torch.optim.SGD
+    objective: Objective
+    watch: Watch | None = None
     step: int = 0
 
     @property
@@ -98,6 +103,8 @@ class PhaseRun:
             log.record({**facts, "seconds": round(time.monotonic() - started, 3)})
             progress.epoch(_line(facts, self.config.epochs))
             after_epoch(epoch + 1)
+            if self.watch is not None:
+                self.watch(facts)
 
     def _train_epoch(self, splits: Splits, epoch: int, progress: Progress) -> float:
         """Mean training loss of one epoch."""
@@ -115,8 +122,7 @@ class PhaseRun:
         rate = learning_rate(self.step, steps_per_epoch=steps, config=self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        logits = self.live(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        loss = self.objective(self.live, images.contiguous(memory_format=torch.channels_last), labels)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise TrainingDiverged(
@@ -126,6 +132,7 @@ class PhaseRun:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        self.live.after_step()
         self.average.update(self.live, step=self.step)
         self.step += 1
         return value

@@ -27,12 +27,12 @@ def start_qat(network: RepVGG, images: Tensor) -> None:
         block.weight_quantizer.initialise(weight)
         block.activation_quantizer.initialise(x)
     assert network.classifier.weight_quantizer is not None
-    network.classifier.weight_quantizer.initialise(network.classifier.weight)
+    network.classifier.weight_quantizer.initialise(network.classifier.merged()[0])
 
 
 def layer_weight(layer: RepVGGBlock | Classifier) -> Tensor:
     """The weight that a layer's quantizer sees."""
-    return layer.weight if isinstance(layer, Classifier) else layer.merged_kernel()[0]
+    return layer.merged()[0] if isinstance(layer, Classifier) else layer.merged_kernel()[0]
 
 
 def quantized_layers(network: RepVGG) -> list[RepVGGBlock | Classifier]:
@@ -62,7 +62,7 @@ def finish_qat(network: RepVGG, images: Tensor) -> None:
         layer.weight_quantizer.freeze()
     for block in network.blocks:
         assert block.activation_quantizer is not None
-        block.activation_quantizer.scale.copy_(block.activation_quantizer.current_scale())
+        block.activation_quantizer.settle()
     network.logits_scale.zero_()  # logits as floats while they are measured
     logits = logits_of(network, images[:CALIBRATION_IMAGES])
     scale, zero_point = logits_quantization(float(logits.min()), float(logits.max()))

@@ -11,7 +11,16 @@ import torch
 import train.loop
 from train.artefact import read_manifest, sha256_file
 from train.checkpoint import load_network
-from train.config import AugmentConfig, DataConfig, ModelConfig, PhaseConfig, TrainConfig, TrainingRecipe
+from train.config import (
+    AugmentConfig,
+    DataConfig,
+    ModelConfig,
+    NormConfig,
+    PhaseConfig,
+    QatPhaseConfig,
+    TrainConfig,
+    TrainingRecipe,
+)
 from train.dataset import Dataset
 from train.errors import ArtefactError, ConfigError, TrainingDiverged
 from train.loop import make_splits, train_model
@@ -29,7 +38,7 @@ def recipe(**phase: float) -> TrainingRecipe:
         model=ModelConfig(widths=(4, 8), depths=(1, 2), strides=(1, 2)),
         train=TrainConfig(
             float_phase=PhaseConfig(epochs=EPOCHS, warmup_epochs=1, **settings),
-            qat_phase=PhaseConfig(epochs=EPOCHS, **settings),
+            qat_phase=QatPhaseConfig(epochs=EPOCHS, **settings),
             threads=1,
         ),
     )
@@ -162,3 +171,52 @@ def test_validation_split_is_stratified_seeded_and_disjoint():
 def test_splits_hold_the_images_of_the_training_split_only(small_dataset):
     splits = make_splits(recipe(), small_dataset, "cpu")
     assert len(splits.train_labels) + len(splits.validation_labels) == 90
+
+
+METHODS = [
+    {"norm": {"kind": "mimic"}, "weights": {"method": "heq"}, "distillation": {"kind": "bwrf"}},
+    {"norm": {"kind": "qarep"}, "weights": {"method": "dkm"}, "distillation": {"kind": "float"}},
+    {"norm": {"kind": "bn", "penalty": 0.01}, "weights": {"method": "apot"}},
+    {"norm": {"kind": "sigma_floor"}, "weights": {"method": "uniq"}},
+]
+
+
+def recipe_of(method: dict) -> TrainingRecipe:
+    content = recipe(learning_rate=0.005).model_dump(mode="json")
+    content["norm"] = method["norm"]
+    content["quantize"]["weights"] = method["weights"]
+    for phase in ("float_phase", "qat_phase"):
+        content["train"][phase]["epochs"] = 2
+    content["train"]["qat_phase"]["distillation"] = method.get("distillation", {})
+    return TrainingRecipe.model_validate(content)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method["weights"]["method"])
+def test_every_method_resumes_to_the_same_bytes_and_exports_what_it_computes(tmp_path, monkeypatch, method):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    train_model(recipe_of(method), whole, key="key", recipe_sha256="", quiet=True)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            train_model(recipe_of(method), parts, key="key", recipe_sha256="", quiet=True)
+    train_model(recipe_of(method), parts, key="key", recipe_sha256="", quiet=True, resume=True)
+    assert sha256_file(parts / "qat.safetensors") == sha256_file(whole / "qat.safetensors")
+    for block in load_network(whole, "qat").blocks:
+        exported = block.weight_quantizer.export()
+        used = block.weight_quantizer(block.merged_kernel()[0]).detach().numpy()
+        assert np.array_equal(exported.codebook[exported.indices].astype(np.float32) * exported.scale, used)
+
+
+def test_a_float_net_of_another_training_replaces_the_float_phase(whole, tmp_path):
+    train_model(recipe(), tmp_path, key="key", recipe_sha256="", quiet=True, float_from=whole, measure_test=False)
+    for name in ("float.safetensors", "qat.safetensors"):
+        assert sha256_file(tmp_path / name) == sha256_file(whole / name)
+    assert read_manifest(tmp_path).metrics["accuracy"] == {}
+
+
+def test_a_float_net_of_another_norm_is_refused(whole, tmp_path):
+    other = recipe().model_copy(update={"norm": NormConfig(kind="bn")})
+    with pytest.raises(ArtefactError, match="its float net has another model, norm"):
+        train_model(other, tmp_path, key="key", recipe_sha256="", quiet=True, float_from=whole)

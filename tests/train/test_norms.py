@@ -1,4 +1,4 @@
-"""OABN: exact merge is in test_model; here its bound, its limit, its gradient."""
+"""Norms: exact merge is in test_model; here bounds, limits and gradients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import torch
 
 from tests.train.small_networks import small_network
 from train.config import NormConfig
-from train.norms import OutlierAwareBatchNorm
+from train.mimic import subtract_weight_mean
+from train.norms import (
+    OutlierAwareBatchNorm,
+    SharedSigmaBatchNorm,
+    SigmaFloorBatchNorm,
+    make_branch_norm,
+    ratio_penalty,
+)
 
 FAR = NormConfig(bound="constant", constant=1e6)
 
@@ -64,7 +71,7 @@ def test_gradient_of_the_smooth_bound_is_that_of_finite_differences():
 
 def test_clipped_scale_passes_its_gradient_straight_through():
     norm = OutlierAwareBatchNorm(1, NormConfig(bound="constant", constant=0.5, mode="clip"))
-    norm.bounded_scale(torch.tensor([1.0 - norm.eps])).sum().backward()  # ratio 1 is beyond the bound
+    norm.scale_of(torch.tensor([1.0 - norm.eps])).sum().backward()  # ratio 1 is beyond the bound
     assert norm.weight.grad.item() == 1.0
 
 
@@ -82,3 +89,86 @@ def test_constant_bound_never_moves():
     block = small_network(norm=NormConfig(bound="constant", constant=0.4)).blocks[1]
     block.train()(torch.rand(2, 6, 4, 4))
     assert block.norm_identity.bound.item() == pytest.approx(0.4)
+
+
+def test_sigma_floor_bounds_the_scale_of_a_dead_channel():
+    norm = SigmaFloorBatchNorm(6, NormConfig(kind="sigma_floor", alpha=0.5)).double()
+    with torch.no_grad():
+        norm.weight.fill_(2.0)
+    for _ in range(300):
+        norm(images_with_a_dead_channel().double())
+    median = norm.running_var.median().sqrt()
+    assert norm.running_var[3] < 1e-6
+    assert norm.merged()[0].abs().max() <= 2.0 / (0.5 * median)
+
+
+def test_sigma_floor_far_below_every_deviation_reproduces_batch_norm():
+    ours = SigmaFloorBatchNorm(6, NormConfig(kind="sigma_floor", alpha=1e-6)).double()
+    theirs = torch.nn.BatchNorm2d(6).double()
+    x = torch.randn(8, 6, 5, 5, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-12)
+
+
+def test_shared_sigma_reproduces_batch_norm_where_all_deviations_are_equal():
+    ours, theirs = SharedSigmaBatchNorm(6).double(), torch.nn.BatchNorm2d(6).double()
+    x = torch.randn(8, 1, 5, 5, dtype=torch.float64).expand(8, 6, 5, 5) + torch.arange(6.0)[:, None, None]
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-12)
+
+
+def test_shared_sigma_of_a_dead_channel_is_that_of_its_layer():
+    norm = SharedSigmaBatchNorm(2)
+    assert norm.scale_of(torch.tensor([0.0, 2.0])).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["oabn", "sigma_floor", "shared_sigma"])
+def test_gradient_of_every_scaled_norm_is_that_of_finite_differences(kind):
+    norm = make_branch_norm("identity", 2, NormConfig(kind=kind, bound="constant", alpha=0.1)).double()
+    x = torch.randn(3, 2, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    weight = torch.tensor([1.3, -0.4], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, w: torch.func.functional_call(norm, {"weight": w}, (x,)), (x, weight))
+
+
+def test_penalty_counts_only_the_excess_over_its_bound_and_reaches_gamma():
+    norm = make_branch_norm("identity", 2, NormConfig(kind="bn"))
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([3.0, 0.1]))
+        norm.running_var.fill_(1 - norm.eps)
+    value = ratio_penalty([norm], NormConfig(penalty=0.1, penalty_bound=1.0))
+    value.backward()
+    assert value.item() == pytest.approx(0.1 * 2.0**2)
+    assert norm.weight.grad.tolist() == pytest.approx([0.1 * 2 * 2.0, 0.0])
+
+
+def test_oabn_on_other_branches_takes_the_robust_bound_instead_of_the_layers():
+    block = small_network(norm=NormConfig(branches=("3x3", "1x1", "identity"))).blocks[1]
+    norm = block.norm3x3
+    ratio = norm.ratio(norm.running_var).abs()
+    expected = norm.bound + 0.01 * (ratio.median() + 3 * 1.4826 * (ratio - ratio.median()).abs().median() - norm.bound)
+    block.train()(torch.rand(2, 6, 4, 4))
+    torch.testing.assert_close(norm.bound, expected)
+
+
+def test_qarep_block_has_batch_norm_on_3x3_and_after_the_sum_only():
+    block = small_network(norm=NormConfig(kind="qarep")).blocks[1]
+    names = [name for name, module in block.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert names == ["norm3x3", "post_norm"]
+
+
+def test_mimic_norm_keeps_kernels_at_zero_mean_above_50_inputs_and_leaves_smaller_ones():
+    network = small_network(norm=NormConfig(kind="mimic"))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    network.after_step()
+    second = network.blocks[1]
+    assert second.conv3x3.weight.mean(dim=(1, 2, 3)).abs().max() < 1e-6
+    assert network.blocks[0].conv3x3.weight.mean() > 0.5  # 27 inputs
+    assert second.conv1x1.weight.mean() > 0.5  # 6 inputs
+
+
+def test_weight_mean_is_its_own_projection():
+    conv = torch.nn.Conv2d(8, 4, 3).double()
+    subtract_weight_mean(conv)
+    once = conv.weight.detach().clone()
+    subtract_weight_mean(conv)
+    torch.testing.assert_close(conv.weight.detach(), once, rtol=0, atol=1e-16)

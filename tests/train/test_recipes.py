@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from train.config import TrainingRecipe
-from train.model import RepVGG, layout_of
+from train.layout import layout_of
+from train.model import RepVGG
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 

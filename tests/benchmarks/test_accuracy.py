@@ -1,0 +1,133 @@
+"""The accuracy runner on a toy grid of digits: resumes, never repeats, prunes, states its hours, writes its tables."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+import benchmarks.accuracy as accuracy
+from benchmarks.accuracy_grid import cells_of, load_grid
+from benchmarks.accuracy_tables import interval
+from train.errors import ConfigError
+
+GRID = {
+    "base": {
+        "data": {"name": "digits"},
+        "model": {"widths": [4, 8], "depths": [1, 1], "strides": [2, 2]},
+        "train": {
+            "threads": 1,
+            "float_phase": {"epochs": 2, "learning_rate": 0.1},
+            "qat_phase": {"epochs": 1, "learning_rate": 0.01},
+        },
+    },
+    "default": {"quantizer": "cluster", "weight_bits": 4, "seed": 0},
+    "settings": {
+        "weight_bits": "quantize.weights.bit_width",
+        "seed": "seed",
+        "quantizer": {
+            "cluster": {"quantize.weights.method": "cluster"},
+            "ptq": {"train.qat_phase.epochs": 0, "quantize.post_training.weights": "uniform"},
+        },
+    },
+    "star": {"quantizer": ["ptq"]},
+}
+
+
+@pytest.fixture(scope="module")
+def bench_folder(tmp_path_factory):
+    """A folder in which the whole toy grid was run once."""
+    folder = tmp_path_factory.mktemp("bench")
+    (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
+    assert run(folder) == 0
+    return folder
+
+
+def run(folder, *extra: str) -> int:
+    names = ("grid", "grid.yaml"), ("results", "results.jsonl"), ("tables", "ACCURACY.md"), ("work", "work")
+    return accuracy.main([*(part for name, file in names for part in (f"--{name}", str(folder / file))), *extra])
+
+
+def lines_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_each_cell_has_one_line_with_the_agreed_keys_and_no_test_accuracy(bench_folder):
+    lines = lines_of(bench_folder)
+    assert [line["quantizer"] for line in lines] == ["cluster", "ptq"]
+    for line in lines:
+        assert {"weight_bits", "seed", "epochs", "top1_validation", "top1_float", "commit", "tool_versions"} <= set(
+            line
+        )
+        assert 0 <= line["top1_validation"] <= 100
+
+
+def test_both_cells_share_one_float_net(bench_folder):
+    assert len(list((bench_folder / "work").glob("float-*"))) == 1
+    assert len({line["top1_float"] for line in lines_of(bench_folder)}) == 1
+
+
+def test_a_finished_cell_is_never_trained_again(bench_folder, monkeypatch):
+    before = (bench_folder / "results.jsonl").read_bytes()
+    monkeypatch.setattr(accuracy, "train_model", lambda *a, **k: pytest.fail("trained again"))
+    assert run(bench_folder) == 0
+    assert (bench_folder / "results.jsonl").read_bytes() == before
+
+
+def test_a_lost_line_is_measured_again_to_the_same_number(bench_folder, tmp_path):
+    lines = lines_of(bench_folder)
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(GRID))
+    (tmp_path / "results.jsonl").write_text(json.dumps(lines[1]) + "\n" + '{"cell": "cut sh')
+    assert run(tmp_path) == 0
+    again = {line["cell"]: line["top1_validation"] for line in lines_of(tmp_path)}
+    assert again == {line["cell"]: line["top1_validation"] for line in lines}
+
+
+def test_hours_are_stated_before_it_starts(tmp_path, capsys):
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(GRID))
+    assert run(tmp_path, "--only-state") == 0
+    assert "2 cells, 0 finished, 2 to do: about" in capsys.readouterr().err
+    assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_hopeless_cells_are_pruned_with_a_reason_and_kept_as_done(tmp_path):
+    prune = {"after_epochs": 1, "times_chance": 9.99}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**GRID, "prune": prune}))
+    assert run(tmp_path) == 0
+    lines = lines_of(tmp_path)
+    assert [line["pruned"] for line in lines] == [True, True]
+    assert "float epoch 1: validation" in lines[0]["pruned_reason"]
+    assert "| cluster | 0 | pruned |" in (tmp_path / "ACCURACY.md").read_text()
+
+
+def test_test_split_is_measured_for_matching_cells_only(bench_folder):
+    before = (bench_folder / "results.jsonl").read_bytes()
+    assert run(bench_folder, "--test", "quantizer=ptq") == 0
+    assert ["top1_test" in line for line in lines_of(bench_folder)] == [False, True]
+    (bench_folder / "results.jsonl").write_bytes(before)
+
+
+def test_tables_hold_every_cell_and_the_loss_against_float(bench_folder):
+    page = (bench_folder / "ACCURACY.md").read_text()
+    line = lines_of(bench_folder)[1]
+    loss = line["top1_float"] - line["top1_validation"]
+    assert f"| ptq | 1 | {line['top1_float']:.2f} | {line['top1_validation']:.2f} | {loss:.2f} |" in page
+    assert "## All cells" in page
+
+
+def test_interval_is_students_over_the_seeds():
+    assert interval([1.0, 2.0, 3.0]) == "2.00 ± 2.48"
+    assert interval([1.5], sign=True) == "+1.50"
+
+
+def test_an_unknown_value_of_a_factor_names_the_known_ones(tmp_path):
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**GRID, "star": {"quantizer": ["lsq"]}}))
+    with pytest.raises(ConfigError, match=r"quantizer 'lsq' has no meaning, allowed are \['cluster', 'ptq'\]"):
+        cells_of(load_grid(tmp_path / "grid.yaml"))
+
+
+def test_the_shipped_grid_is_valid_and_holds_each_cell_once():
+    cells = cells_of(load_grid(accuracy.HERE / "accuracy_grid.yaml"))
+    assert len({cell.key for cell in cells}) == len(cells)
+    assert 50 <= len(cells) <= 90

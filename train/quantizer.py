@@ -1,0 +1,112 @@
+"""What every weight quantizer is: a kernel becomes `codebook[indices] · scale`, bit for bit in float32 what it exports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from train.config import WeightQuantizerConfig
+
+SMALLEST_SCALE = 1e-8  # an all-zero kernel still has a scale > 0
+
+
+@dataclass(frozen=True)
+class ExportedWeights:
+    """int8 codebook (K,), uint8 indices OIHW or OI, float32 scale (1,) or (O,): weight = codebook[indices] · scale."""
+
+    codebook: NDArray[np.int8]
+    indices: NDArray[np.uint8]
+    scale: NDArray[np.float32]
+
+
+class WeightQuantizer(nn.Module):
+    """What all weight quantizers share: the indices of the last forward, and whether they are frozen."""
+
+    def __init__(self, shape: tuple[int, ...], bit_width: int, config: WeightQuantizerConfig) -> None:
+        super().__init__()
+        self.bit_width = bit_width
+        self.scale_size = shape[0] if config.per_channel_scale else 1
+        self.register_buffer("indices", torch.zeros(shape, dtype=torch.uint8))
+        self.register_buffer("frozen", torch.tensor(False))
+
+    def initialise(self, weight: Tensor) -> None:
+        """Set scale and codebook from a trained kernel."""
+        raise NotImplementedError
+
+    def refresh(self, weight: Tensor) -> None:
+        """Once per epoch while the codebook may still follow the kernel; nothing where entries do not move."""
+
+    def freeze(self) -> None:
+        """From now on forward keeps the indices it last used."""
+        self.frozen.fill_(True)
+
+    def current_scale(self) -> Tensor:
+        """(1,) or (O,), > 0."""
+        raise NotImplementedError
+
+    def levels(self) -> Tensor:
+        """The codebook as whole numbers (K,) in the weights' float type."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def export(self) -> ExportedWeights:
+        """The weights of the last forward."""
+        return ExportedWeights(
+            codebook=self.levels().cpu().numpy().astype(np.int8),
+            indices=self.indices.cpu().numpy().copy(),
+            scale=self.current_scale().detach().cpu().numpy().astype(np.float32),
+        )
+
+    def per_weight(self, scale: Tensor, weight: Tensor) -> Tensor:
+        return scale.reshape(-1, *[1] * (weight.ndim - 1))  # (1,) or (O,) -> broadcasts over the kernel
+
+    def max_magnitude(self, weight: Tensor) -> Tensor:
+        """max|W| per tensor or per output channel, (1,) or (O,)."""
+        return weight.detach().reshape(self.scale_size, -1).abs().amax(dim=1)
+
+
+class ScaledLevels(torch.autograd.Function):
+    """level · step, with LSQ's gradients (Esser et al. 2020): straight through inside the range, the step's scaled by `gain`.
+
+    ∂(level · step)/∂step = level − x / step inside [lowest, highest], level outside. With `clips` False the gradient of
+    `x` also passes outside the range.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        step: Tensor,
+        level: Tensor,
+        lowest: int,
+        highest: int,
+        gain: float,
+        frozen: bool,
+        clips: bool,
+    ) -> Tensor:
+        ctx.save_for_backward(x, step, level)
+        ctx.lowest, ctx.highest, ctx.gain, ctx.frozen, ctx.clips = lowest, highest, gain, frozen, clips
+        return level * step
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, step, level = ctx.saved_tensors
+        rest = (None,) * 6
+        if ctx.frozen:
+            return None, sum_to(gradient * level, step) * ctx.gain, *rest
+        ratio = x / step
+        inside = gradient * ((ratio >= ctx.lowest) & (ratio <= ctx.highest))
+        slope = torch.addcmul(gradient * level, inside, ratio, value=-1)
+        return inside if ctx.clips else gradient, sum_to(slope, step) * ctx.gain, *rest
+
+
+def sum_to(gradient: Tensor, step: Tensor) -> Tensor:
+    """Sum over everything that `step` was broadcast along."""
+    if step.numel() == 1:
+        return gradient.sum().reshape(step.shape)
+    return gradient.reshape(step.shape[0], -1).sum(dim=1).reshape(step.shape)
