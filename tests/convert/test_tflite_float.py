@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 
@@ -16,8 +15,6 @@ from tests.random_float_networks import random_float_network
 from tests.random_models import random_images
 from train.errors import Mismatch, ToolFailed, ToolMissing
 
-needs_onnx2tf = pytest.mark.skipif(importlib.util.find_spec("onnx2tf") is None, reason="needs onnx2tf (pip)")
-
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
@@ -29,7 +26,6 @@ def converted(tmp_path_factory):
     return network, folder
 
 
-@needs_onnx2tf
 def test_float_tflite_is_within_float32_rounding_of_onnxruntime(converted):
     network, folder = converted
     images = random_images(np.random.default_rng(0), 16, network.input_hwc)
@@ -37,12 +33,10 @@ def test_float_tflite_is_within_float32_rounding_of_onnxruntime(converted):
     assert difference < 1e-3 * np.abs(network.run(images)).max()
 
 
-@needs_onnx2tf
 def test_log_is_kept_beside_the_file(converted):
     assert (converted[1] / LOG_NAME).is_file()
 
 
-@needs_onnx2tf
 def test_another_net_is_a_mismatch(converted):
     network, folder = converted
     images = random_images(np.random.default_rng(0), 4, network.input_hwc)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
-import pytest
 
 from convert.onnx_float import FILE_NAME as ONNX_FILE
 from convert.onnx_float import write_float_onnx
@@ -26,7 +23,6 @@ def test_no_baseline_runs_unless_the_recipe_names_it():
     assert DeployConfig(baselines=["onnx2tf_int8"]).baselines == ("onnx2tf_int8",)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("onnx2tf") is None, reason="needs onnx2tf (pip)")
 def test_accuracy_and_bytes_of_onnx2tfs_own_int8(tmp_path):
     network = random_float_network(2, input_hwc=(8, 8, 3))
     images = random_images(np.random.default_rng(0), 60, network.input_hwc)

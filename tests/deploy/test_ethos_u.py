@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ from deploy.vela_stream import read_vela_output
 from tests.random_models import random_images, random_model
 from train.errors import ArtefactError, ConfigError, Mismatch, ToolFailed, ToolMissing
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="needs ethos-u-vela (pip)")
 TARGET = load_target("ethos-u55-128")
 
 

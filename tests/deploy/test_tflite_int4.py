@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
-import pytest
 
 from convert.reference import run
 from convert.tflite_exact import FILE_NAME as INT8_FILE
@@ -15,8 +12,6 @@ from convert.vectors import Vectors
 from deploy.result import ConvertedModel
 from deploy.tflite_int4 import run_tflite_int4
 from tests.random_models import model_on_int4_grid, random_images, random_model
-
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("tflite_runtime") is None, reason="needs tflite-runtime")
 
 
 def converted_model(model, folder):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -16,8 +14,6 @@ from deploy.tflite_runtimes import run_runtime, run_tflite
 from tests.random_models import random_images, random_model
 from train.errors import Mismatch, ToolFailed, ToolMissing
 
-needs_tflite = pytest.mark.skipif(importlib.util.find_spec("tflite_runtime") is None, reason="needs tflite-runtime")
-
 
 @pytest.fixture
 def converted(tmp_path):
@@ -27,7 +23,6 @@ def converted(tmp_path):
     return ConvertedModel(tmp_path, model, Vectors(images, np.zeros(70, np.uint8), run(model, images)))
 
 
-@needs_tflite
 def test_reference_kernels_prove_every_logit_and_the_others_are_runtimes(converted):
     results = {result.backend: result for result in run_tflite(converted)}
     assert set(results) == {"tflite_ref", "tflite_runtime_default", "litert_default"}
@@ -36,21 +31,18 @@ def test_reference_kernels_prove_every_logit_and_the_others_are_runtimes(convert
     assert {result.role for name, result in results.items() if name != "tflite_ref"} == {"runtime"}
 
 
-@needs_tflite
 def test_a_wrong_reference_logit_is_a_mismatch(converted):
     converted.vectors.logits[3, 2] ^= 1
     with pytest.raises(Mismatch, match="tflite_ref: 1 of 700 logits differ"):
         run_tflite(converted, runtimes=("tflite_ref",))
 
 
-@needs_tflite
 def test_a_file_of_another_model_is_refused_before_it_runs(converted):
     write_tflite(random_model(12, input_hwc=(10, 9, 3)), converted.folder / FILE_NAME)
     with pytest.raises(Mismatch, match="layer conv0"):
         run_tflite(converted, runtimes=("tflite_ref",))
 
 
-@needs_tflite
 def test_a_crash_shows_the_last_lines(tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"not a net")
     with pytest.raises(ToolFailed, match="ValueError"):
