@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ class ExportedWeights:
     scale: NDArray[np.float32]
 
 
-class WeightQuantizer(nn.Module):
+class WeightQuantizer(nn.Module, ABC):
     """What all weight quantizers share: the indices of the last forward, and whether they are frozen."""
 
     def __init__(self, shape: tuple[int, ...], bit_width: int, config: WeightQuantizerConfig) -> None:
@@ -34,9 +35,9 @@ class WeightQuantizer(nn.Module):
         self.register_buffer("indices", torch.zeros(shape, dtype=torch.uint8))
         self.register_buffer("frozen", torch.tensor(False))
 
+    @abstractmethod
     def initialise(self, weight: Tensor) -> None:
         """Set scale and codebook from a trained kernel."""
-        raise NotImplementedError
 
     def refresh(self, weight: Tensor) -> None:
         """Once per epoch while the codebook may still follow the kernel; nothing where entries do not move."""
@@ -45,13 +46,13 @@ class WeightQuantizer(nn.Module):
         """From now on forward keeps the indices it last used."""
         self.frozen.fill_(True)
 
+    @abstractmethod
     def current_scale(self) -> Tensor:
         """(1,) or (O,), > 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def levels(self) -> Tensor:
         """The codebook as whole numbers (K,) in the weights' float type."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def export(self) -> ExportedWeights:

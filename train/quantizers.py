@@ -6,6 +6,8 @@ Gradients pass straight through to the kernel.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from train.activation import ActivationQuantizer, FloatActivation, LsqActivationQuantizer, make_activation_quantizer
@@ -36,15 +38,26 @@ class FloatWeights(WeightQuantizer):
     def forward(self, weight: Tensor) -> Tensor:
         return weight
 
+    def current_scale(self) -> Tensor:
+        """Refused, as everything that an integer model would need."""
+        raise self._refusal()
+
+    def levels(self) -> Tensor:
+        """Refused: there is no codebook."""
+        raise self._refusal()
+
     def export(self) -> ExportedWeights:
-        """There is nothing to export: an integer model cannot hold this."""
-        raise UnsupportedLayer(
+        """Refused: an integer model cannot hold float weights."""
+        raise self._refusal()
+
+    def _refusal(self) -> UnsupportedLayer:
+        return UnsupportedLayer(
             "weights: quantize.weights.method none keeps them in float, allowed in a model to convert is every other "
             "method; train with one of these"
         )
 
 
-METHODS: dict[str, type[WeightQuantizer]] = {
+METHODS: dict[str, Callable[[tuple[int, ...], int, WeightQuantizerConfig], WeightQuantizer]] = {
     "cluster": ClusterQuantizer,
     "dkm": DkmQuantizer,
     "lsq": LsqWeightQuantizer,
