@@ -26,7 +26,7 @@ examples:
   repedge run recipes/quickstart.yaml --out runs/quickstart     digits to proven firmware, a few minutes
   repedge run my.yaml --out runs/mine --set quantize.weights.bit_width=3 --set name=mine-w3
   repedge check runs/mine --budget budget.yaml                  exit 1 and the worst layer when a limit is broken
-  repedge inspect runs/mine/convert/int8.tflite                 what is in this file?
+  repedge inspect runs/mine/convert/model_int8.tflite               what is in this file?
 """
 
 
