@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest
 from train.checkpoint import MODEL_FILE
-from train.dataset import load_dataset
+from train.dataset import Dataset, load_dataset
 from train.errors import ArtefactError, ConfigError
 
 CALIBRATION_IMAGES = 1024
@@ -40,6 +41,11 @@ class Run:
     force: bool
     progress: Progress
 
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The recipe's data set, read once for all stages."""
+        return load_dataset(self.recipe.data, self.data_dir)
+
     def claim(self) -> None:
         """Take the folder; called once the inputs of the first stage were found good."""
         claim_run_folder(self.folder, self.recipe.name, self.recipe.to_yaml())
@@ -49,7 +55,7 @@ def train_stage(run: Run) -> Manifest:
     """Train, unless a finished training of the same recipe, data and source is there."""
     from train.loop import train_model
 
-    dataset = load_dataset(run.recipe.data, run.data_dir)
+    dataset = run.dataset
     run.claim()
     training = run.recipe.training()
     key = stage_key(
@@ -98,7 +104,7 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
 
     source = checkpoint or run.folder.train
     checkpoints = checkpoint_hashes(source, foreign=checkpoint is not None)
-    dataset = load_dataset(run.recipe.data, run.data_dir)
+    dataset = run.dataset
     run.claim()
     key = stage_key(
         stage="convert",
@@ -146,7 +152,7 @@ def _training_facts(run: Run) -> Manifest:
     """The training's manifest; for a checkpoint from elsewhere one that only knows the data set."""
     if (run.folder.train / MANIFEST_NAME).is_file():
         return read_manifest(run.folder.train)
-    dataset = load_dataset(run.recipe.data, run.data_dir)
+    dataset = run.dataset
     facts = {"name": dataset.name, "split_sizes": dataset.split_sizes, "sha256": dataset.sha256}
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Manifest(

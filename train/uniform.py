@@ -8,6 +8,7 @@ times a scale of Δ/2, exactly. At 8 bits these would need 9 bits, so n is 255 t
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +40,9 @@ class UniformWeightQuantizer(WeightQuantizer):
     def initialise(self, weight: Tensor) -> None:
         self.step.copy_(self.start_step(weight.reshape(self.scale_size, -1)).clamp_min(SMALLEST_SCALE))
 
+    @abstractmethod
     def start_step(self, rows: Tensor) -> Tensor:
         """The grid's first step, (1,) or (O,), of kernels (1 or O, weights)."""
-        raise NotImplementedError
 
     def forward(self, weight: Tensor) -> Tensor:
         step = self.per_weight(self.current_scale(), weight)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 
 import numpy as np
 import pytest
@@ -20,11 +19,6 @@ MODELS = {
     "one channel, odd sizes": {"input_hwc": (9, 13, 1), "widths": (5, 20, 33), "strides": (1, 2, 1)},
     "three channels": {"input_hwc": (16, 12, 3), "widths": (16, 16, 40), "strides": (1, 1, 2), "activation_bits": 4},
 }
-
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")),
-    reason="needs arm-none-eabi-gcc (Debian package gcc-arm-none-eabi) and qemu-system-arm (qemu-system-arm)",
-)
 
 
 def _model(name, classifier_bits):
