@@ -99,6 +99,10 @@ class PhaseConfig(Section):
     warmup_epochs: float = Field(0.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema_decay: float = Field(0.99, ge=0, lt=1)
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="of forward and backward in training; parameters, statistics and evaluation stay float32"
+    )
+    compile: bool = Field(False, description="compile the training step (needs a C++ compiler; half a minute to start)")
 
 
 class DistillationConfig(Section):

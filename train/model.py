@@ -119,7 +119,7 @@ class RepVGGBlock(nn.Module):
                 norm.refresh_robust_bound(momentum=momentum)
         if isinstance(self.norm_identity, OutlierAwareBatchNorm):
             magnitude = self._merged_convolutions()[0].abs()
-            magnitude[:, :, 1, 1].fill_diagonal_(0)
+            magnitude[:, :, 1, 1] *= 1 - torch.eye(len(magnitude), device=magnitude.device)
             self.norm_identity.refresh_bound(magnitude.max(), momentum=momentum)
 
 

@@ -42,8 +42,8 @@ def make_objective(
 
 def divergence(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
     """τ² · KL(softmax(teacher / τ) ‖ softmax(student / τ)), mean over images; no gradient to the teacher."""
-    log_teacher = F.log_softmax(teacher.detach() / temperature, dim=1)
-    log_student = F.log_softmax(student / temperature, dim=1)
+    log_teacher = F.log_softmax(teacher.detach().float() / temperature, dim=1)
+    log_student = F.log_softmax(student.float() / temperature, dim=1)
     return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
 
 
@@ -54,7 +54,7 @@ class TaskObjective:
         self.label_smoothing = label_smoothing
 
     def __call__(self, network: RepVGG, images: Tensor, labels: Tensor) -> Tensor:
-        return self.task(network(images), labels) + network.penalty()
+        return self.task(network(images).float(), labels) + network.penalty()
 
     def task(self, logits: Tensor, labels: Tensor) -> Tensor:
         """CE(logits, labels)."""
@@ -69,7 +69,7 @@ class FloatDistillation(TaskObjective):
         self.partner, self.config = partner, config
 
     def __call__(self, network: RepVGG, images: Tensor, labels: Tensor) -> Tensor:
-        logits = network(images)
+        logits = network(images).float()
         taught = divergence(self.partner(images), logits, self.config.temperature)
         weight = self.config.float_weight
         return (self.task(logits, labels) + weight * taught) / (1 + weight) + network.penalty()
@@ -85,7 +85,7 @@ class BlockwiseReplacement(FloatDistillation):
         for output in [*mixed, logits]:
             loss = loss + config.float_weight * divergence(teacher, output, config.temperature)
         for output in mixed:
-            loss = loss + config.mixed_task_weight * self.task(output, labels)
+            loss = loss + config.mixed_task_weight * self.task(output.float(), labels)
             loss = loss + config.mixed_weight * divergence(output, logits, config.temperature)
         weights = (
             1
@@ -101,4 +101,4 @@ class BlockwiseReplacement(FloatDistillation):
             x = network.run_stage(stage, x)
             if stage + 1 < len(network.stages):
                 mixed.append(self.partner.tail(x, stages_done=stage + 1))
-        return mixed, network.head(x)
+        return mixed, network.head(x).float()

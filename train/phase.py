@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Generator, Tensor, nn
 from train.augment import augment
 from train.config import PhaseConfig, TrainingRecipe
 from train.ema import MovingAverage
-from train.errors import TrainingDiverged
+from train.errors import ConfigError, TrainingDiverged
 from train.evaluate import to_input, top1
 from train.log import TrainingLog
 from train.model import RepVGG
@@ -90,6 +91,8 @@ class PhaseRun:
         after_epoch: Callable[[int], None],
     ) -> None:
         """Train from `first_epoch` to the end; `after_epoch(epochs_done)` is called once each epoch is logged."""
+        if self.config.compile:
+            compile_step(self.live)
         for epoch in range(first_epoch, self.config.epochs):
             started = time.monotonic()
             if self.live.phase == "qat":
@@ -122,7 +125,9 @@ class PhaseRun:
         rate = learning_rate(self.step, steps_per_epoch=steps, config=self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        loss = self.objective(self.live, images.contiguous(memory_format=torch.channels_last), labels)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            loss = self.objective(self.live, images, labels)
         value = float(loss.detach())
         if not np.isfinite(value):
             raise TrainingDiverged(
@@ -136,6 +141,15 @@ class PhaseRun:
         self.average.update(self.live, step=self.step)
         self.step += 1
         return value
+
+
+def compile_step(network: RepVGG) -> None:
+    """Let torch fuse the network's elementwise work; the first step then takes about half a minute."""
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        raise ConfigError(
+            "train: compile true needs a C++ compiler, found neither g++ nor clang++; install one or set compile: false"
+        )
+    network.compile()
 
 
 def epoch_generator(seed: int, phase: str, epoch: int) -> Generator:
