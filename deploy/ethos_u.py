@@ -16,7 +16,7 @@ from convert.integer_model import IntegerModel
 from convert.tflite_exact import FILE_NAME, verify_tflite
 from deploy.result import BackendResult, ConvertedModel
 from deploy.targets import EthosUTarget
-from deploy.vela_decode import AS_MULTISET, IN_ORDER, NOT_DECODED, LayerStreams, check_streams
+from deploy.vela_decode import IN_ORDER, LayerStreams, check_streams
 from deploy.vela_run import LOG_NAME, OperatorEstimate, VelaReport, run_vela
 from deploy.vela_stream import VelaOutput, read_vela_output
 from train.errors import UnsupportedLayer
@@ -29,7 +29,7 @@ def deploy_ethos_u(converted: ConvertedModel, target: EthosUTarget, out: Path) -
     tflite = converted.folder / FILE_NAME
     verify_tflite(converted.model, tflite)
     report = run_vela(tflite, target, out)
-    output = read_vela_output(report.path)
+    output = read_vela_output(report.path, target.accelerator)
     if output.cpu_operators:
         raise UnsupportedLayer(
             f"target {target.name}: {', '.join(output.cpu_operators)} left to the CPU, all must run on the NPU; "
@@ -121,9 +121,7 @@ def _layer_notices(model: IntegerModel, streams: list[LayerStreams]) -> list[str
                 "stored as plain int8"
             )
         if stream.proven != IN_ORDER:
-            reason = {
-                AS_MULTISET: "the weights' values are proven, their order is not (unknown order of this accelerator)",
-                NOT_DECODED: "the weights are not decoded (a format or accelerator that the decoder does not know)",
-            }[stream.proven]
-            notices.append(f"layer {layer.name}: {reason}")
+            notices.append(
+                f"layer {layer.name}: the weights are not decoded (a format or accelerator that the decoder does not know)"
+            )
     return notices

@@ -72,7 +72,7 @@ def _compare_vela(path: Path, model: IntegerModel) -> None:
     stem = path.name.removesuffix("_vela.tflite")
     summary = path.with_name(f"{stem}_summary_{target.system_config}.csv")
     report = read_report(path, summary, path.with_name(f"{stem}_debug.xml"), target)
-    output = read_vela_output(path)
+    output = read_vela_output(path, target.accelerator)
     try:
         check_streams(model, output, report.layer_of_command, target.accelerator)
     except ToolFailed as error:
