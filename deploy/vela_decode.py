@@ -39,12 +39,16 @@ Layer = QuantizedConv | QuantizedFullyConnected
 
 @dataclass(frozen=True)
 class LayerStreams:
-    """One layer in flash: encoded bytes, bytes of biases and multipliers, and how far the weights are proven."""
+    """One layer in flash: encoded bytes, bytes of biases and multipliers, and how far the weights are proven.
+
+    `stored_values` counts the weights with the zeros that fill units up; None where they are not decoded.
+    """
 
     name: str
     weight_bytes: int
     scale_bytes: int
     proven: str
+    stored_values: int | None
 
 
 def check_streams(
@@ -112,17 +116,18 @@ def _check_layer(
     found = sum(call.output_depth for call in slices)
     if found != weight.shape[0]:
         raise _mismatch(layer, f"{found} output channels in Vela's output, the model has {weight.shape[0]}")
-    start, proofs = 0, set()
+    start, stored = 0, []
     for call in slices:
         _check_registers(layer, call)
         channels = np.arange(start, start + call.output_depth)
         _check_scales(layer, call, channels, flash, accelerator)
-        proofs.add(_check_weights(layer, call, weight[channels], flash, decoded, accelerator))
+        stored.append(_check_weights(layer, call, weight[channels], flash, decoded, accelerator))
         start += call.output_depth
-    proven = NOT_DECODED if NOT_DECODED in proofs else IN_ORDER
     weight_bytes = sum(range_.length for call in slices for range_ in call.weights)
     scale_bytes = sum(range_.length for call in slices for range_ in call.scales)
-    return LayerStreams(layer.name, weight_bytes, scale_bytes, proven)
+    if any(count is None for count in stored):
+        return LayerStreams(layer.name, weight_bytes, scale_bytes, NOT_DECODED, None)
+    return LayerStreams(layer.name, weight_bytes, scale_bytes, IN_ORDER, sum(count or 0 for count in stored))
 
 
 def _check_registers(layer: Layer, call: KernelCall) -> None:
@@ -179,11 +184,14 @@ def _check_weights(
     flash: bytes,
     decoded: Mapping[str, NDArray[np.int16]],
     accelerator: str,
-) -> str:
-    """How far the weights of one call are proven; `Mismatch` where a value or its place differs."""
+) -> int | None:
+    """Values in one call's streams, filling included, None where their order is unknown.
+
+    `Mismatch` where a value or its place differs.
+    """
     order = call_order(call, accelerator)
     if order is None:
-        return NOT_DECODED
+        return None
     positions = stream_positions(
         weight_ohwi.shape,
         order,
@@ -199,7 +207,7 @@ def _check_weights(
         same = np.array_equal(_nonzero_sorted(values), _nonzero_sorted(expected))
         found = "the model's values at other places" if same else "other values than the model's"
         raise _mismatch(layer, f"the decoded weights are {found}")
-    return IN_ORDER
+    return sum(places.size for places in positions)
 
 
 def _values(

@@ -52,9 +52,7 @@ _EARLIER = {
     "ethos-u65-256": StreamOrder(),
     "ethos-u65-512": StreamOrder(cores=2, output_unit=16),
 }
-_U85 = StreamOrder(
-    core_channels=4, depth_first_block=64, part_kernel_run=16, element_multiple=5, to_and_fro=True
-)
+_U85 = StreamOrder(core_channels=4, depth_first_block=64, part_kernel_run=16, element_multiple=5, to_and_fro=True)
 _U85_MULTIPLIERS_DEEP = 8  # input channels that each output of a micro-block multiplies at once
 _U85_CORES = {128: 1, 256: 1, 512: 2, 1024: 4, 2048: 4}
 ACCELERATORS = frozenset({*_EARLIER, *U85_MACS})

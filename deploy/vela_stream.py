@@ -70,9 +70,13 @@ class KernelCall:
 
 @dataclass(frozen=True)
 class VelaOutput:
-    """Vela's TFLite file taken apart. `cpu_operators` names what did not go to the NPU (empty where all did)."""
+    """Vela's TFLite file taken apart.
+
+    `cpu_operators` names what did not go to the NPU (empty where all did), `npu_operators` Vela's own operators.
+    """
 
     cpu_operators: tuple[str, ...]
+    npu_operators: tuple[str, ...]
     commands_bytes: int
     flash: bytes
     calls: tuple[KernelCall, ...]
@@ -106,10 +110,11 @@ def _take_apart(content: bytes, *, is_u85: bool) -> VelaOutput:
     cpu_operators = tuple(names[code] for code in codes if code != schema.BuiltinOperator.CUSTOM)
     custom = [graph.operators[n] for n, code in enumerate(codes) if code == schema.BuiltinOperator.CUSTOM]
     if len(custom) != 1:
-        return VelaOutput((*cpu_operators, *["CUSTOM"] * (len(custom) - 1)), 0, b"", ())
+        return VelaOutput((*cpu_operators, *["CUSTOM"] * (len(custom) - 1)), (), 0, b"", ())
     payload, flash = (model.buffers[graph.tensors[index].buffer].data.tobytes() for index in custom[0].inputs[:2])
     words = command_words(payload)
-    return VelaOutput(cpu_operators, len(payload), flash, tuple(_kernel_calls(words, is_u85=is_u85)))
+    own_name = model.operatorCodes[custom[0].opcodeIndex].customCode.decode()
+    return VelaOutput(cpu_operators, (own_name,), len(payload), flash, tuple(_kernel_calls(words, is_u85=is_u85)))
 
 
 def command_words(payload: bytes) -> tuple[int, ...]:
