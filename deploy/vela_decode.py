@@ -55,6 +55,13 @@ def check_streams(
     model: IntegerModel, output: VelaOutput, layer_of_command: Mapping[int, str], accelerator: str
 ) -> list[LayerStreams]:
     """Decode and compare every layer; `Mismatch` names the layer whose integers are not the model's."""
+    first, last = model.layers[0], model.layers[-1]
+    for layer, what, found, expected in (
+        (first, "input", output.input, model.input),
+        (last, "output", output.output, last.output),
+    ):
+        if found != expected:
+            raise _mismatch(layer, f"{what} quantization {found} in Vela's output, the model has {expected}")
     slices = _slices_by_layer(output.calls, layer_of_command)
     ranges = coded_ranges(output.calls, accelerator)
     streams = {str(range_.offset): _stream(output.flash, range_.offset, range_.length) for range_ in ranges}

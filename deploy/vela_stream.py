@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from convert.integer_model import Quantization
 from train.errors import ArtefactError
 
 MAGIC = b"COP1"
@@ -80,6 +82,8 @@ class VelaOutput:
     commands_bytes: int
     flash: bytes
     calls: tuple[KernelCall, ...]
+    input: Quantization | None = None
+    output: Quantization | None = None
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,16 @@ class _Copy:
 
 def read_vela_output(path: Path, accelerator: str) -> VelaOutput:
     """Take Vela's file apart; `ArtefactError` where its form is not the one described above."""
+    return parse_vela_output(path.read_bytes(), str(path), accelerator)
+
+
+def parse_vela_output(content: bytes, source: str, accelerator: str) -> VelaOutput:
+    """The same for the bytes of a file that was found in `source`."""
     try:
-        return _take_apart(path.read_bytes(), is_u85=accelerator.startswith("ethos-u85"))
+        return _take_apart(content, is_u85=accelerator.startswith("ethos-u85"))
     except (IndexError, TypeError, ValueError, struct.error, AttributeError) as error:
         raise ArtefactError(
-            f"{path}: not a file of Vela's form ({error}); allowed is the output of the pinned ethos-u-vela; "
+            f"{source}: not a file of Vela's form ({error}); allowed is the output of the pinned ethos-u-vela; "
             "install that version and deploy again"
         ) from error
 
@@ -114,7 +123,13 @@ def _take_apart(content: bytes, *, is_u85: bool) -> VelaOutput:
     payload, flash = (model.buffers[graph.tensors[index].buffer].data.tobytes() for index in custom[0].inputs[:2])
     words = command_words(payload)
     own_name = model.operatorCodes[custom[0].opcodeIndex].customCode.decode()
-    return VelaOutput(cpu_operators, (own_name,), len(payload), flash, tuple(_kernel_calls(words, is_u85=is_u85)))
+    quantizations = (_quantization(graph.tensors[indices[0]]) for indices in (graph.inputs, graph.outputs))
+    calls = tuple(_kernel_calls(words, is_u85=is_u85))
+    return VelaOutput(cpu_operators, (own_name,), len(payload), flash, calls, *quantizations)
+
+
+def _quantization(tensor: schema.TensorT) -> Quantization:
+    return Quantization(np.float32(tensor.quantization.scale[0]), int(tensor.quantization.zeroPoint[0]))
 
 
 def command_words(payload: bytes) -> tuple[int, ...]:

@@ -6,19 +6,15 @@ import base64
 import binascii
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convert.c_layers import TABLE_TYPES, layer_symbol, layer_tables
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
-from train.errors import ArtefactError, Mismatch, ToolFailed
-
-if TYPE_CHECKING:
-    from deploy.vela_stream import VelaOutput
+from train.errors import Mismatch
 
 Layer = QuantizedConv | QuantizedFullyConnected
 
@@ -59,39 +55,9 @@ def _whole_in_tflite(content: bytes, layer: Layer) -> bool:
 
 
 def _compare_vela(path: Path, model: IntegerModel) -> None:
-    from deploy.targets import EthosUTarget, load_target
-    from deploy.vela_decode import check_streams
-    from deploy.vela_run import read_report
-    from deploy.vela_stream import read_vela_output
+    from repedge.verify_vela import compare_vela
 
-    target = load_target(path.resolve().parent.name)
-    if not isinstance(target, EthosUTarget):
-        raise ArtefactError(
-            f"{path}: lies in the folder of {target.name}, which is no Ethos-U; keep it where Vela wrote it"
-        )
-    stem = path.name.removesuffix("_vela.tflite")
-    summary = path.with_name(f"{stem}_summary_{target.system_config}.csv")
-    report = read_report(path, summary, path.with_name(f"{stem}_debug.xml"), target)
-    output = read_vela_output(path, target.accelerator)
-    try:
-        check_streams(model, output, report.layer_of_command, target.accelerator)
-    except ToolFailed as error:
-        layer = _undecodable_layer(output, report.layer_of_command)
-        raise Mismatch(f"{path}: layer {layer}: a weight stream can no longer be decoded; deploy again") from error
-
-
-def _undecodable_layer(output: VelaOutput, layer_of_command: Mapping[int, str]) -> str:
-    """The first layer whose streams the codec refuses on their own."""
-    from deploy.vela_decode import decode_streams
-
-    for call in output.calls:
-        ranges = {str(part.offset): part for part in call.weights}
-        streams = {key: np.frombuffer(output.flash, np.uint8, part.length, part.offset) for key, part in ranges.items()}
-        try:
-            decode_streams(streams)
-        except ToolFailed:
-            return layer_of_command[call.command_offset]
-    return "unknown"
+    compare_vela(path, model)
 
 
 # ONNX
@@ -216,9 +182,9 @@ def _whole_in_elf(content: bytes, layer: Layer) -> bool:
 FORMATS = (
     # first those with names of their own, last what any other program is read as
     Format(
-        "Vela's TFLite file",
-        ("*_vela.tflite",),
-        "weight streams, biases, multipliers, zero points and clamps, decoded",
+        "Vela's TFLite file or its C array",
+        ("*_vela.tflite", "model_vela.c"),
+        "weight streams, biases, multipliers, scales, zero points and clamps, decoded",
         _compare_vela,
         lambda content, layer: True,
     ),

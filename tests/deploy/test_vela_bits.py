@@ -14,7 +14,18 @@ from deploy.ethos_u import compile_net
 from deploy.targets import load_target
 from tests.random_models import random_model
 
-WIDTHS = (32, 16, 32, 16, 32, 16, 32, 16, 32, 64)  # layers of 4,608 weights, from 32 channels to 16 and back, one of 18,432
+WIDTHS = (
+    32,
+    16,
+    32,
+    16,
+    32,
+    16,
+    32,
+    16,
+    32,
+    64,
+)  # layers of 4,608 weights, from 32 channels to 16 and back, one of 18,432
 BITS = (5, 2, 2, 3, 3, 4, 4, 5, 5, 4)
 
 
