@@ -57,13 +57,15 @@ def firmware(model: IntegerModel, name: str, folder: Path) -> ArtefactBytes:
     tables = write_tables(model, target_plan(model, target), folder / "model")
     image = read_elf(build_firmware(tables, target.core, folder / "build"))
     sizes = padded_weights(image)
-    return ArtefactBytes(
-        *(
-            {layer.name: sum(sizes[f"{layer_symbol(layer.name)}_{table}"] for table in names) for layer in model.layers}
-            for names in (WEIGHT_TABLES, OTHER_TABLES)
-        ),
-        measure_image(image).flash.total,
-    )
+    weights, other = _by_layer(model, lambda layer, table: sizes[f"{layer_symbol(layer)}_{table}"])
+    return ArtefactBytes(weights, other, measure_image(image).flash.total)
+
+
+def _by_layer(model: IntegerModel, size: Callable[[str, str], int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes of weights and of other constants by layer, from the size of one layer's table."""
+    names = [layer.name for layer in model.layers]
+    weights = {name: sum(size(name, table) for table in WEIGHT_TABLES) for name in names}
+    return weights, {name: sum(size(name, table) for table in OTHER_TABLES) for name in names}
 
 
 def tvm_library(model: IntegerModel, name: str, folder: Path) -> ArtefactBytes:
@@ -73,7 +75,8 @@ def tvm_library(model: IntegerModel, name: str, folder: Path) -> ArtefactBytes:
     converted = folder / "convert"
     save_integer_model(model, converted / MODEL_FILE)
     write_tvm_module(model, converted)
-    nothing = Vectors(*(np.zeros((0, *shape), np.uint8) for shape in (model.input_hwc, ())), np.zeros((0, 0), np.int8))
+    labels = np.zeros(0, np.uint8)
+    nothing = Vectors(np.zeros((0, *model.input_hwc), np.uint8), labels, np.zeros((0, 0), np.int8))
     library = build_library(ConvertedModel(converted, model, nothing), cortex_a_target(target), folder / "build")
     calls = {shape.name: call for call, shape in zip(library.calls, model.shapes(), strict=True)}
     symbols = [constant_symbol(call, table) for call in library.calls for table in call.constants]
@@ -83,10 +86,9 @@ def tvm_library(model: IntegerModel, name: str, folder: Path) -> ArtefactBytes:
         tables = [table for table in calls[layer].constants if (table in OTHER_TABLES) == other]
         return sum(sizes[constant_symbol(calls[layer], table)] for table in tables)
 
-    return ArtefactBytes(
-        *({layer.name: table_bytes(layer.name, other=other) for layer in model.layers} for other in (False, True)),
-        (folder / "build" / LIBRARY_NAME).stat().st_size,
-    )
+    weights = {layer.name: table_bytes(layer.name, other=False) for layer in model.layers}
+    other = {layer.name: table_bytes(layer.name, other=True) for layer in model.layers}
+    return ArtefactBytes(weights, other, (folder / "build" / LIBRARY_NAME).stat().st_size)
 
 
 def tflite_int8(model: IntegerModel, folder: Path) -> ArtefactBytes:
@@ -125,13 +127,8 @@ def onnx_integer(model: IntegerModel, folder: Path) -> ArtefactBytes:
     write_integer_onnx(model, folder / ONNX_FILE)
     tables = onnx.load(folder / ONNX_FILE).graph.initializer
     sizes = {table.name: len(table.raw_data) for table in tables}
-    return ArtefactBytes(
-        *(
-            {layer.name: sum(sizes[f"{layer.name}/{table}"] for table in names) for layer in model.layers}
-            for names in (WEIGHT_TABLES, OTHER_TABLES)
-        ),
-        (folder / ONNX_FILE).stat().st_size,
-    )
+    weights, other = _by_layer(model, lambda layer, table: sizes[f"{layer}/{table}"])
+    return ArtefactBytes(weights, other, (folder / ONNX_FILE).stat().st_size)
 
 
 def ethos_u(model: IntegerModel, name: str, folder: Path) -> ArtefactBytes:
