@@ -181,8 +181,13 @@ class QuantizeConfig(Section):
 
 
 class TrainConfig(Section):
-    """Float phase, then QAT phase. `qat.epochs: 0` leaves quantization to `convert` (post-training)."""
+    """Float phase, then QAT phase. `qat_phase.epochs: 0` leaves quantization to `convert` (post-training).
 
+    `start_from` (a run folder or `zoo:NAME`) replaces the float phase by that model's float net; with
+    `qat_phase.epochs: 0` nothing is trained, and a model that is quantized already stays as it is.
+    """
+
+    start_from: str | None = None
     float_phase: PhaseConfig = PhaseConfig(epochs=20)
     qat_phase: QatPhaseConfig = QatPhaseConfig(epochs=10, learning_rate=0.01)
     threads: int = Field(0, ge=0, description="CPU threads; 0 = all")
@@ -197,3 +202,7 @@ class TrainingRecipe(Section):
     norm: NormConfig = NormConfig()
     train: TrainConfig = TrainConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+
+    def sources(self) -> list[str]:
+        """The trained models that this training starts from."""
+        return [name for name in (self.train.start_from,) if name is not None]
