@@ -126,8 +126,13 @@ def _portable(recipe: Recipe, name: str) -> Recipe:
     """The recipe under the zoo's name; sources are named by run, not by this machine's folders."""
     content = recipe.model_dump(mode="json")
     content["name"] = name
-    if recipe.train.start_from is not None:
-        content["train"]["start_from"] = _portable_source(recipe.train.start_from)
+    train = content["train"]
+    for section, key in (
+        (train, "start_from"),
+        (train["float_phase"]["distillation"], "teacher"),
+        (train["qat_phase"]["distillation"], "teacher"),
+    ):
+        section[key] = _portable_source(section[key]) if section[key] else None
     if recipe.data.path is not None and recipe.data.path.is_absolute():
         raise ConfigError(f"zoo: data.path {recipe.data.path} is absolute, allowed is a path inside the data folder")
     return check_recipe(yaml.safe_load(yaml.safe_dump(content)), name)

@@ -27,7 +27,7 @@ from train.checkpoint import (
     save_description,
     save_network,
 )
-from train.config import DistillationConfig, TrainingRecipe
+from train.config import TrainingRecipe
 from train.dataset import Dataset, load_dataset
 from train.ema import MovingAverage
 from train.errors import ConfigError
@@ -35,7 +35,7 @@ from train.evaluate import top1
 from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
 from train.model import RepVGG
 from train.objective import Objective, make_objective
-from train.partner import FloatPartner
+from train.partner import FloatPartner, load_teacher
 from train.phase import PhaseRun, Splits, Watch, make_optimizer, steps_per_epoch
 from train.progress import Progress
 from train.qat import finish_qat, start_qat
@@ -222,10 +222,14 @@ class _Training:
 
     def _objective(self, phase: Phase) -> Objective:
         phases = self.recipe.train
-        if phase == "float":
-            return make_objective(DistillationConfig(), label_smoothing=phases.float_phase.label_smoothing)
-        config = phases.qat_phase
-        return make_objective(config.distillation, label_smoothing=config.label_smoothing, partner=self.partner)
+        config = phases.float_phase if phase == "float" else phases.qat_phase
+        teacher = config.distillation.teacher
+        return make_objective(
+            config.distillation,
+            label_smoothing=config.label_smoothing,
+            partner=self.partner,
+            teacher=load_teacher(teacher, self.description).to(self.device) if teacher else None,
+        )
 
     def close(self) -> None:
         """Close log and progress bar, also after an interruption."""
