@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.format_bytes import ARTEFACTS, ArtefactBytes
 from benchmarks.format_nets import Net, run_net, synthetic_net
 from benchmarks.format_tables import markdown
-from deploy.ethos_u_notices import PALETTE_ENTRIES
+from deploy.targets import PALETTE_ENTRIES
 from repedge.doctor import tool_versions
 from train.artefact import write_json, write_text
 

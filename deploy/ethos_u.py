@@ -46,10 +46,11 @@ def deploy_ethos_u(converted: ConvertedModel, target: EthosUTarget, out: Path) -
     merged = load_merged_weights(converted.folder / MERGED_FILE, converted.model)
     with tempfile.TemporaryDirectory(prefix="repedge-vela-") as name:
         path = Path(name) / FILE_NAME
-        plain_model = uniform_int8(converted.model, merged)
+        plain_model, origin = uniform_int8(converted.model, merged)
         write_tflite(plain_model, path)
         plain = compile_net(plain_model, path, target, Path(name) / "out")
         entry = _target_entry(ours, plain, target)
+        entry["uniform_int8"]["weights"] = origin
     write_tflm_sources(ours.report.path, target, ours.output.npu_operators, sram_bytes=ours.report.sram_bytes)
     return BackendResult(
         backend=f"vela_{target.name}",

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from convert.integer_model import IntegerModel
-from deploy.targets import EthosUTarget
+from deploy.targets import PALETTE_ENTRIES, EthosUTarget
 from deploy.vela_decode import IN_ORDER, LayerStreams
 from deploy.vela_run import VelaReport
-
-PALETTE_ENTRIES = 32
 
 
 def general_notices(target: EthosUTarget, report: VelaReport) -> list[str]:

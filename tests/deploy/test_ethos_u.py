@@ -19,6 +19,7 @@ from deploy.ethos_u import compile_net, deploy_ethos_u
 from deploy.report_weights import MERGED_FILE, dequantize
 from deploy.result import ConvertedModel
 from deploy.targets import load_target, target_names
+from deploy.vela_baseline import FROM_FLOAT
 from deploy.vela_decode import IN_ORDER, check_streams, decode_streams
 from deploy.vela_order import ACCELERATORS, FAST_BIT, SPARSE_BIT
 from deploy.vela_run import read_report
@@ -101,6 +102,7 @@ def test_each_layer_stands_beside_the_same_layer_with_uniform_int8_weights(compi
     assert narrow["bits_per_weight"] < 4 < narrow["uniform_int8"]["bits_per_weight"]
     assert rows["classifier"]["uniform_int8"]["cycles_estimated"] == rows["classifier"]["cycles_estimated"] > 0
     totals = compiled[1].target["uniform_int8"]
+    assert totals["weights"] == FROM_FLOAT
     assert totals["weight_bytes"] == sum(row["uniform_int8"].get("weight_bytes", 0) for row in rows.values())
     assert totals["off_chip_flash_bytes"] > compiled[1].target["off_chip_flash_bytes"]
 
