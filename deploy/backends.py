@@ -24,14 +24,13 @@ from deploy.tvm_host import run_tvm_host
 
 HOST = "host"
 AARCH64 = "tflite_aarch64"
-DEFAULT_RUNTIMES = ("tflite_runtime", "litert")
 
 
 def run_host(
     converted: ConvertedModel,
     folder: Path,
     *,
-    runtimes: Sequence[str] = DEFAULT_RUNTIMES,
+    runtimes: Sequence[str],
     emulated_images: int = 200,
 ) -> list[BackendResult]:
     """Host C, TFLite's reference kernels and other runtimes, onnxruntime and TVM on this machine.

@@ -19,7 +19,7 @@ model: {widths: [8, 12, 16], depths: [1, 2, 1], strides: [1, 2, 2]}
 train:
   float_phase: {epochs: 4, batch_size: 64, learning_rate: 0.1}
   qat_phase: {epochs: 2, batch_size: 64, learning_rate: 0.02}
-deploy: {targets: [cortex-m4, cortex-a53, ethos-u55-128], emulated_images: 12}
+deploy: {targets: [cortex-m4, cortex-a53, ethos-u55-128], emulated_images: 12, runtimes: [tflite_runtime, litert]}
 budget:
   accuracy: {top1_min: 30}
   targets: {cortex-m4: {flash_bytes: 65536, ram_bytes: 32768}}
