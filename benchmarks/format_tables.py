@@ -18,6 +18,8 @@ the shapes of that size, and the optimal codebook of each layer.
 
 Goals per layer: firmware and TVM's library at most bit width + 0.15 bits per weight; Ethos-U55 and U65 at most bit width + 0.1
 in layers of at least 4,096 weights with at most 32 entries; int4 TFLite half of int8. Ethos-U85, ONNX and int8 TFLite have none.
+Ethos-U55 and U65 fill layers whose input channels are no multiple of 32 up with zeros (docs/formats.md). An 8-bit codebook is a table
+of 256 bytes, which weighs in small layers.
 """
 
 
