@@ -28,6 +28,7 @@ class Format:
     compared: str
     compare: Callable[[Path, IntegerModel], None]
     is_whole: Callable[[bytes, Layer], bool]
+    holds: str = "the integer model's values"
 
 
 def _weight(layer: Layer) -> np.ndarray:
@@ -58,6 +59,21 @@ def _compare_vela(path: Path, model: IntegerModel) -> None:
     from repedge.verify_vela import compare_vela
 
     compare_vela(path, model)
+
+
+# Float nets
+
+
+def _compare_float(path: Path, model: IntegerModel) -> None:
+    """ONNX against float32 TFLite, and both TFLite files against ONNX."""
+    from convert.float_reader import compare_parameters, read_float_onnx, read_float_tflite
+    from convert.onnx_float import FILE_NAME as ONNX_FILE
+    from convert.tflite_float import FILE_NAME as TFLITE_FILE
+
+    layers = [layer.name for layer in model.layers]
+    found = read_float_onnx(path.with_name(ONNX_FILE), layers)
+    other = read_float_tflite(path.with_name(TFLITE_FILE) if path.name == ONNX_FILE else path)
+    compare_parameters(str(path), layers, other, found)
 
 
 # ONNX
@@ -194,6 +210,14 @@ FORMATS = (
         "weights, biases, scales, zero points, clamps, strides",
         _compare_tflite,
         _whole_in_tflite,
+    ),
+    Format(
+        "float net",
+        ("model_float.onnx", "model_float.tflite", "model_float16.tflite"),
+        "weights and biases, ONNX against TFLite",
+        _compare_float,
+        lambda content, layer: True,
+        holds="the float net's values",
     ),
     Format(
         "integer ONNX graph",
