@@ -24,7 +24,7 @@ from deploy.cortex_m import firmware_memory, run_images
 from deploy.firmware_build import SOURCE, FirmwareMemory, build_firmware
 from deploy.targets import CortexATarget, CortexMTarget, load_target, target_names
 from tests.deploy.converted_models import converted_model
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import random_images, random_model
 from train.errors import Mismatch
 

@@ -19,7 +19,7 @@ from deploy.elf_weights import check_elf_weights
 from deploy.profile import BucketCount, Profile
 from deploy.result import ConvertedModel
 from deploy.targets import load_target
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import random_images, random_model
 from train.errors import BudgetExceeded, Mismatch
 
