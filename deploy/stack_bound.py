@@ -26,6 +26,7 @@ INDIRECT = {
     "repedge_conv3x3_s8_mve_direct.c": r"repedge_mve_stride\w+",
     "repedge_conv3x3_s8_mve_first.c": r"repedge_mve_window\w+",
 }
+INFERENCE, PROGRAM = "repedge_invoke", "start"
 INDIRECT_CALL = "__indirect_call"
 NODE = re.compile(r'node: \{ title: "([^"]*)" label: "[^"]*?\\n(\d+) bytes \(([^)]*)\)')
 EDGE = re.compile(r'edge: \{ sourcename: "([^"]*)" targetname: "([^"]*)"')
@@ -74,6 +75,23 @@ class CallGraph:
             deepest = max(below, key=lambda path: sum(self.frames[name].stack_bytes for name in path), default=())
             self._known[title] = (title, *deepest)
         return self._known[title]
+
+
+@dataclass(frozen=True)
+class StackBound:
+    """Bytes that an inference (`repedge_invoke`) and the whole program may need at most; `inference_path` leads to the deepest frame."""
+
+    inference_bytes: int
+    program_bytes: int
+    inference_path: tuple[str, ...]
+
+
+def bound_stack(build: Path, image: ElfImage, code: Mapping[int, Instruction]) -> StackBound:
+    """The bounds of a linked firmware image."""
+    graph = build_call_graph(build, image, code)
+    path = [graph.frames[title] for title in graph.worst_path(INFERENCE)]
+    names = tuple(f"{frame.name} {frame.stack_bytes}" for frame in path)
+    return StackBound(graph.depth_bytes(INFERENCE), graph.depth_bytes(PROGRAM), names)
 
 
 def build_call_graph(build: Path, image: ElfImage, code: Mapping[int, Instruction]) -> CallGraph:

@@ -173,12 +173,13 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
 
 
 def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
-    """What the recipe says of one target's build: images to run, what kernels are chosen for, the budget's RAM."""
+    """What the recipe says of one target's build: images to run, what kernels are chosen for, the limit and the budget on RAM."""
     limits = recipe.budget.targets.get(load_target(name).name)
     return {
         "images": recipe.deploy.emulated_images,
         "prefer": recipe.deploy.prefer,
-        "ram_limit_bytes": limits.ram_bytes if limits else None,
+        "ram_limit_bytes": recipe.deploy.ram_limit,
+        "ram_budget_bytes": limits.ram_bytes if limits else None,
     }
 
 
