@@ -12,6 +12,7 @@ from deploy.profile import OUTSIDE, Profile
 
 FILE_NAME = "functions.txt"
 NO_FUNCTION = "(no symbol)"
+DETAILED = 0.005  # smaller shares of the inference are not told by layer
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,14 @@ class FunctionCount:
 
 def count_functions(profile: Profile, image: ElfImage) -> tuple[FunctionCount, ...]:
     """Every function that ran inside a layer, most instructions first. Straight-line code counts where it begins."""
-    functions = sorted(
-        (symbol.address, symbol.end, symbol.name) for symbol in image.symbols.values() if symbol.kind == "STT_FUNC"
-    )
-    starts = [start for start, _, _ in functions]
+    functions = list({symbol.address: symbol for symbol in reversed(image.functions)}.values())[::-1]
+    starts = [symbol.address for symbol in functions]
     counts: dict[str, dict[int, int]] = {}
     for block in profile.blocks:
         if block.bucket != OUTSIDE:
             position = bisect_right(starts, block.start) - 1
-            inside = position >= 0 and block.start < functions[position][1]
-            layers = counts.setdefault(functions[position][2] if inside else NO_FUNCTION, {})
+            inside = position >= 0 and block.start < functions[position].end
+            layers = counts.setdefault(functions[position].name if inside else NO_FUNCTION, {})
             layers[block.bucket] = layers.get(block.bucket, 0) + block.instructions * block.executions
     found = [FunctionCount(name, dict(sorted(layers.items()))) for name, layers in counts.items()]
     return tuple(sorted(found, key=lambda count: (-count.instructions, count.name)))
@@ -59,12 +58,12 @@ def functions_entry(counts: Sequence[FunctionCount], names: Sequence[str]) -> li
 
 
 def flame_text(counts: Sequence[FunctionCount], names: Sequence[str]) -> str:
-    """One line per function with its share, and below it one per layer; bars are percent of the inference."""
+    """One line per function with its share, and below it one per layer; a bar's sign is two percent of the inference."""
     total = sum(count.instructions for count in counts) or 1
     lines = [f"{total:>14,}  100.0 %  instructions of one inference, exact"]
     for count in counts:
         lines.append(_line(count.name, count.instructions, total, ""))
-        if len(count.layers) > 1:
+        if len(count.layers) > 1 and count.instructions >= DETAILED * total:
             lines += [_line(names[layer], number, total, "  ") for layer, number in count.layers.items()]
     return "\n".join(lines) + "\n"
 

@@ -138,10 +138,10 @@ def _may_call(source: str, name: str) -> bool:
 
 def _plain_frames(image: ElfImage, code: Mapping[int, Instruction]) -> list[Frame]:
     """Frames of all functions as their instructions show them."""
-    starts = {symbol.address: symbol for symbol in image.symbols.values() if symbol.kind == "STT_FUNC"}
+    starts = {symbol.address: symbol for symbol in image.functions}
     ordered = sorted(code)
     frames = []
-    for symbol in starts.values():
+    for symbol in image.functions:
         own = [code[address] for address in ordered if symbol.address <= address < symbol.end]
         calls = {starts[to].name for to in map(_branch_target, own) if to in starts and to != symbol.address}
         frames.append(Frame(symbol.name, sum(map(lowered_bytes, own)), frozenset(calls)))

@@ -27,7 +27,7 @@ node: { title: "repedge_conv3x3_s8_direct" label: "repedge_conv3x3_s8_direct\na.
 
 def _image(*names: str) -> ElfImage:
     symbols = {name: Symbol(name, "STT_FUNC", 0x1000 * k, 0x1000) for k, name in enumerate(names, start=1)}
-    return ElfImage(Path("made.elf"), (), symbols, {})
+    return ElfImage(Path("made.elf"), (), symbols, {}, tuple(symbols.values()))
 
 
 def test_worst_path_goes_through_the_linked_kernels_only(tmp_path):

@@ -1,0 +1,65 @@
+"""The report's part on a microcontroller's kernels: what each layer runs, where instructions go, and what else could be chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deploy import report_format as fmt
+
+WIDTH, HEIGHT, EDGE = 720, 220, 16  # of the trade-off chart, in its own units
+FUNCTIONS_MAX = 12
+
+
+def kernel_views(targets: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One view per target that was profiled by function."""
+    return [_view(name, target) for name, target in targets.items() if target.get("functions")]
+
+
+def _view(name: str, target: Mapping[str, Any]) -> dict[str, Any]:
+    functions = target["functions"]
+    return {
+        "name": name,
+        "layers": target["layers"],
+        "functions": [_function(row) for row in functions[:FUNCTIONS_MAX]],
+        "other_functions": max(0, len(functions) - FUNCTIONS_MAX),
+        "peak": target.get("peak_ram_bytes"),
+        "stack_path": " → ".join(target.get("stack_worst_path", ())),
+        "kernel_code_bytes": (target.get("kernel_code_bytes") or {}).get("total"),
+        "trade_off": _trade_off(target["trade_off"]) if target.get("trade_off") else None,
+    }
+
+
+def _function(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A function with the layers that make most of it."""
+    layers = sorted(row["layers"].items(), key=lambda pair: (-pair[1], pair[0]))
+    shares = [f"{name} {fmt.percent(100 * count / row['instructions'], 0)}" for name, count in layers[:3]]
+    more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+    return {**row, "where": ", ".join(shares) + more}
+
+
+def _trade_off(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The points with places in the chart: RAM to the right, instructions upwards, each from the smallest to the largest."""
+    points, built = entry["points"], entry["built"]
+    ram = [point["ram_bytes"] for point in (*points, built)]
+    instructions = [point["instructions_estimated"] for point in points] + [built["instructions"]]
+    placed = [
+        {
+            **point,
+            "x": _place(point["ram_bytes"], ram, WIDTH),
+            "y": HEIGHT - _place(point["instructions_estimated"], instructions, HEIGHT),
+        }
+        for point in points
+    ]
+    own = {
+        **built,
+        "x": _place(built["ram_bytes"], ram, WIDTH),
+        "y": HEIGHT - _place(built["instructions"], instructions, HEIGHT),
+    }
+    ends = {"ram": (min(ram), max(ram)), "instructions": (min(instructions), max(instructions))}
+    return {"points": placed, "built": own, "ends": ends, "width": WIDTH, "height": HEIGHT}
+
+
+def _place(value: float, values: list[Any], size: int) -> float:
+    low, high = min(values), max(values)
+    return EDGE + (size - 2 * EDGE) * (value - low) / (high - low or 1)
