@@ -1,15 +1,17 @@
 # Two commands: `make run` (quickstart) and `make test`. Each installs what is missing, then does its job.
 #   PYTHON       the Python 3.11 to build .venv from
 #   TORCH_INDEX  extra package index for the CPU build of torch (see README); empty = your pip's own settings
+#   NETS         folders of runs for bench-firmware
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
+NETS ?= $(wildcard runs/cifar10-*)
 BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-accuracy lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-kernel-shapes bench-firmware bench-accuracy lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +27,12 @@ test-boards: setup  ## Every board's firmware: linked in its real memory, run on
 
 bench-kernels: setup  ## Count every kernel's instructions under emulation: benchmarks/results/kernels.json, benchmarks/KERNELS.md
 	$(BIN)/python -m benchmarks.kernels
+
+bench-kernel-shapes: setup  ## Every kernel on 10,000 random layers on the host and 600 per emulated core, against the reference
+	$(BIN)/python -m benchmarks.kernel_shapes
+
+bench-firmware: setup  ## Whole nets on emulated cores, 10,000 images on the M4 (resumable): NETS="runs/cifar10-m …" -> benchmarks/FIRMWARE.md
+	$(BIN)/python -m benchmarks.firmware $(NETS)
 
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.integer_model import IntegerModel
 from convert.kernels import Prefer
 from deploy.baselines import BASELINES
 from deploy.cortex_a import deploy_cortex_a
-from deploy.cortex_m import RamLimits, deploy_cortex_m
+from deploy.cortex_m import RamLimits, deploy_cortex_m, target_plan
 from deploy.ethos_u import deploy_ethos_u
 from deploy.host_c import run_host_c
 from deploy.onnx_runtimes import run_onnx
@@ -40,6 +41,12 @@ def run_baselines(
 ) -> list[BackendResult]:
     """Other tools' quantization of the same float net, calibrated with images of the training split."""
     return [BASELINES[name](converted, folder / "baselines", calibration_images) for name in names]
+
+
+def check_ram_limit(model: IntegerModel, target: Target, limit_bytes: int | None) -> None:
+    """`BudgetExceeded`, naming the smallest feasible RAM, where no kernels of a microcontroller fit into the limit."""
+    if isinstance(target, CortexMTarget):
+        target_plan(model, target, prefer="ram", limits=RamLimits(demanded=limit_bytes))
 
 
 def run_target(

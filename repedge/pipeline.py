@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deploy.backends import HOST, run_baselines, run_host, run_target
+from deploy.backends import HOST, check_ram_limit, run_baselines, run_host, run_target
 from deploy.report_data import RunFacts, build_report
 from deploy.report_html import write_html
 from deploy.report_schema import write_report
@@ -168,6 +168,8 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
     manifest = read_manifest(run.folder.convert, verify=True)
     run.claim()
     converted = load_converted(run.folder.convert)
+    for name in names:
+        check_ram_limit(converted.model, load_target(name), run.recipe.deploy.ram_limit)
     for name in (HOST, *names):
         _deploy_one(run, name, converted, manifest)
 
