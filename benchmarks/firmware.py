@@ -153,7 +153,8 @@ def measure(
 
 def _chunk(target: CortexMTarget, elf: Path, vectors: Vectors, folder: Path, start: int) -> Chunk:
     """Images `start` … `start + CHUNK − 1`, or what is known of them already. The folder belongs to one ELF file."""
-    part = Vectors(*(array[start : start + CHUNK] for array in (vectors.images, vectors.labels, vectors.logits)))
+    own = slice(start, start + CHUNK)
+    part = Vectors(vectors.images[own], vectors.labels[own], vectors.logits[own])
     done = folder / f"{start:05d}-{len(part.images)}.json"
     if not done.is_file():
         logits, said = run_images(target, elf, folder / f"{start:05d}", vectors=part)

@@ -107,7 +107,7 @@ class _Checked:
     """One case and its comparison; `inside_share` of convolutions: outputs strictly between the clamps."""
 
     name: str
-    sizes: tuple[int | str, ...]
+    sizes: tuple[object, ...]
     extreme: bool
     mismatches: int
     outputs: int

@@ -5,7 +5,7 @@ For tests and benchmarks: outputs are exact, and under emulation instructions ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class LayerCase:
 Case = KernelCase | LayerCase
 
 
-def _case_bytes(facts: list[int], tables: dict[str, NDArray[np.generic]], value: NDArray[np.int8]) -> bytes:
+def _case_bytes(facts: list[int], tables: Mapping[str, NDArray[np.integer]], value: NDArray[np.int8]) -> bytes:
     indices = tables["indices"].size if tables else 0
     parts = [np.array([*facts, indices], "<i4"), *tables.values(), value]
     return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)

@@ -14,7 +14,7 @@ integer model, bucket 63 all that is outside of the layers (start-up, reading im
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,5 +131,18 @@ def _buckets(lines: Sequence[Sequence[str]]) -> dict[int, BucketCount]:
         if fields[0] == "touch":
             start, end = (int(field, 16) for field in fields[2:])
             stored.setdefault(int(fields[1]), []).append((start, end))
-    found = {int(fields[1]): [int(field) for field in fields[2:9]] for fields in lines if fields[0] == "bucket"}
-    return {bucket: BucketCount(*counts, stored=tuple(stored.get(bucket, ()))) for bucket, counts in found.items()}
+    return {int(fields[1]): _bucket(fields, stored) for fields in lines if fields[0] == "bucket"}
+
+
+def _bucket(fields: Sequence[str], stored: Mapping[int, Sequence[tuple[int, int]]]) -> BucketCount:
+    number, instructions, loads, load_bytes, stores, store_bytes, flash_reads, flash_misses = map(int, fields[1:])
+    return BucketCount(
+        instructions,
+        loads,
+        load_bytes,
+        stores,
+        store_bytes,
+        flash_reads,
+        flash_misses,
+        tuple(stored.get(number, ())),
+    )
