@@ -28,7 +28,7 @@ test-boards: setup  ## Every board's firmware: linked in its real memory, run on
 bench-kernels: setup  ## Count every kernel's instructions under emulation: benchmarks/results/kernels.json, benchmarks/KERNELS.md
 	$(BIN)/python -m benchmarks.kernels
 
-bench-kernel-shapes: setup  ## Every kernel on 10,000 random layers on the host and 600 per emulated core, against the reference
+bench-kernel-shapes: setup  ## Every kernel on 12,000 random layers on the host and 1,000 per emulated core, against the reference
 	$(BIN)/python -m benchmarks.kernel_shapes
 
 bench-firmware: setup  ## Whole nets on emulated cores, 10,000 images on the M4 (resumable): NETS="runs/cifar10-m …" -> benchmarks/FIRMWARE.md
