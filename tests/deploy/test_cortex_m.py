@@ -61,9 +61,9 @@ def test_m4_gives_the_logits_of_the_reference(m4):
     assert m4.exactness.saturated_share < 0.5
 
 
-@pytest.mark.parametrize("core", ["m3", "m7", "m33", "m55"])
-def test_other_cores_give_the_logits_of_the_reference(core, converted, tmp_path):
-    result = deploy_cortex_m(converted, load_target(f"cortex-{core}"), tmp_path, images=3)
+@pytest.mark.parametrize("name", ["nucleo-g071rb", "cortex-m3", "cortex-m7", "cortex-m33", "cortex-m55"])
+def test_other_cores_give_the_logits_of_the_reference(name, converted, tmp_path):
+    result = deploy_cortex_m(converted, load_target(name), tmp_path, images=3)
     assert (result.exactness.images, result.exactness.logits_mismatched) == (3, 0)
     # 1 KiB where a recursive or unknown call would have been an error
     assert max(result.target["stack_used_bytes"].values()) <= result.target["stack_bound_bytes"]["program"] < 1024 + 512
