@@ -23,6 +23,7 @@ from convert.c_source import FOLDER_NAME as C_FOLDER
 from convert.c_source import write_c_model
 from convert.float_network import FloatNetwork
 from convert.from_float import lower_float
+from convert.from_integer import dequantized_network
 from convert.from_qat import lower_qat
 from convert.integer_model import IntegerModel
 from convert.integer_model_file import FILE_NAME as MODEL_FILE
@@ -85,15 +86,27 @@ class Lowered:
     model: IntegerModel
 
 
-def merge_and_lower(source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8]) -> Lowered:
-    """Merge both phases' checkpoints; lower the QAT one, or the float one where there was no QAT."""
+def merge_and_lower(
+    source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8] | None = None
+) -> Lowered:
+    """Merge both phases' checkpoints; lower the QAT one, or the float one where there was no QAT.
+
+    A source that holds an integer model instead of a QAT checkpoint (the zoo's do) is taken verbatim. Calibration
+    images serve float checkpoints only.
+    """
     description = load_description(source)
+    has_qat, is_integer = checkpoint_path(source, "qat").is_file(), (source / MODEL_FILE).is_file()
     float_net = None
-    if checkpoint_path(source, "float").is_file() or not checkpoint_path(source, "qat").is_file():
+    if checkpoint_path(source, "float").is_file() or not (has_qat or is_integer):
         float_net = merge_network(load_network(source, "float"), description.input_hwc)
-    if not checkpoint_path(source, "qat").is_file():
+    if is_integer and not has_qat:
+        model = load_integer_model(source / MODEL_FILE)
+        latent = dequantized_network(model)
+        return Lowered(float_net or latent, latent, model)
+    if not has_qat:
         assert float_net is not None
-        model = lower_float(float_net, quantize, calibration_images, description.class_names)
+        images = np.empty((0, *description.input_hwc), np.uint8) if calibration_images is None else calibration_images
+        model = lower_float(float_net, quantize, images, description.class_names)
         return Lowered(float_net, float_net, model)
     network = load_network(source, "qat")
     latent = merge_network(network, description.input_hwc)
