@@ -2,8 +2,9 @@
 
     python -m benchmarks.firmware FOLDER… [--images 10000] [--others 500] [--target cortex-m4 …] [--prefer speed]
 
-FOLDER is a run (`runs/cifar10-m`) or any folder with `integer_model.safetensors`, in it or in its `convert/`. Images and
-logits come from the `vectors.npz` beside the model; without one, from the CIFAR-10 test set and the numpy reference.
+FOLDER is a run (`runs/cifar10-m`), a quantized net of the zoo (`zoo/cifar10-m-w4a8`) or any folder with
+`integer_model.safetensors`, in it or in its `convert/`. Images and logits come from the `vectors.npz` beside the model;
+without one, from the CIFAR-10 test set and the numpy reference.
 Images run in chunks, two emulators side by side; a chunk that is done is kept in the work folder, so that an interrupted
 run goes on. Writes `benchmarks/results/firmware.json` and `benchmarks/FIRMWARE.md`; rows of other nets stay in both.
 """
@@ -71,7 +72,8 @@ def main() -> None:
     record = json.loads(options.out.read_text()) if options.out.is_file() else {}
     rows = {(row["net"], row["target"]): row for row in record.get("rows", [])}
     for folder in options.folders:
-        converted = load_net(folder, options.work, options.data_dir)
+        most = max(options.images if name == WHOLE_TARGET else options.others for name in options.target)
+        converted = load_net(folder, options.work, options.data_dir, images=most)
         for name in options.target:
             images = options.images if name == WHOLE_TARGET else options.others
             work = options.work / folder.name / name
@@ -99,23 +101,24 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_net(folder: Path, work: Path, data_dir: Path | None) -> ConvertedModel:
-    """The integer model of a folder with its test vectors; those that are not there are made once, in `work`."""
+def load_net(folder: Path, work: Path, data_dir: Path | None, *, images: int) -> ConvertedModel:
+    """The integer model of a folder with its test vectors; where there are none, `images` of them are made once, in `work`."""
     found = [place for place in (folder / "convert", folder) if (place / MODEL_FILE).is_file()]
     if not found:
         raise ArtefactError(f"{folder}: no {MODEL_FILE} in it nor in its convert/; run repedge convert, or name a run")
     model = load_integer_model(found[0] / MODEL_FILE)
     if (found[0] / VECTORS_FILE).is_file():
         return ConvertedModel(found[0], model, load_vectors(found[0] / VECTORS_FILE))
-    kept = work / folder.name / f"{sha256_file(found[0] / MODEL_FILE)[:16]}-{VECTORS_FILE}"
+    kept = work / folder.name / f"{sha256_file(found[0] / MODEL_FILE)[:16]}-{images}-{VECTORS_FILE}"
     if not kept.is_file():
-        save_vectors(_cifar10_vectors(model, data_dir), kept)
+        save_vectors(_cifar10_vectors(model, data_dir, images), kept)
     return ConvertedModel(found[0], model, load_vectors(kept))
 
 
-def _cifar10_vectors(model: IntegerModel, data_dir: Path | None) -> Vectors:
+def _cifar10_vectors(model: IntegerModel, data_dir: Path | None, count: int) -> Vectors:
     dataset = load_dataset(DataConfig(name="cifar10"), data_dir)
-    return Vectors(dataset.test_images, dataset.test_labels.astype(np.uint8), run(model, dataset.test_images))
+    images, labels = dataset.test_images[:count], dataset.test_labels[:count]
+    return Vectors(images, labels.astype(np.uint8), run(model, images))
 
 
 def _cortex_m(name: str) -> CortexMTarget:

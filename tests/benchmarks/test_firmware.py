@@ -36,7 +36,7 @@ def net(tmp_path_factory):
 def test_every_image_is_compared_and_a_finished_chunk_is_not_run_again(net, tmp_path, monkeypatch):
     need("arm-none-eabi-gcc", "qemu-system-arm", "cmake", "make", "cc")
     monkeypatch.setattr(firmware, "CHUNK", 3)
-    converted = firmware.load_net(net, tmp_path, None)
+    converted = firmware.load_net(net, tmp_path, None, images=100)
     row = firmware.measure(converted, load_target("cortex-m4"), tmp_path, images=100)
     assert (row["images"], row["logits_compared"], row["mismatches"]) == (IMAGES, 10 * IMAGES, 0)
     assert row["stack_used_bytes"] <= row["stack_bound_bytes"]
@@ -49,7 +49,7 @@ def test_every_image_is_compared_and_a_finished_chunk_is_not_run_again(net, tmp_
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ArtefactError, match="run repedge convert"):
-        firmware.load_net(tmp_path, tmp_path, None)
+        firmware.load_net(tmp_path, tmp_path, None, images=1)
 
 
 @pytest.mark.skipif(not firmware.RESULTS.is_file(), reason="no results of make bench-firmware are here")
