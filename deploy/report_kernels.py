@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log
 from typing import Any
 
 from deploy import report_format as fmt
 
-WIDTH, HEIGHT, EDGE = 720, 220, 16  # of the trade-off chart, in its own units
+WIDTH, HEIGHT, EDGE = 720, 220, 30  # of the trade-off chart, in its own units
 FUNCTIONS_MAX = 12
 
 
@@ -24,10 +25,17 @@ def _view(name: str, target: Mapping[str, Any]) -> dict[str, Any]:
         "functions": [_function(row) for row in functions[:FUNCTIONS_MAX]],
         "other_functions": max(0, len(functions) - FUNCTIONS_MAX),
         "peak": target.get("peak_ram_bytes"),
+        "stack": _stack(target),
         "stack_path": " → ".join(target.get("stack_worst_path", ())),
         "kernel_code_bytes": (target.get("kernel_code_bytes") or {}).get("total"),
         "trade_off": _trade_off(target["trade_off"]) if target.get("trade_off") else None,
     }
+
+
+def _stack(target: Mapping[str, Any]) -> dict[str, int] | None:
+    """The program's stack, used (of two measurements the larger) and bounded."""
+    used, bound = target.get("stack_used_bytes"), target.get("stack_bound_bytes")
+    return {"used": max(used.values()), "bound": bound["program"]} if used and bound else None
 
 
 def _function(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +47,7 @@ def _function(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _trade_off(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The points with places in the chart: RAM to the right, instructions upwards, each from the smallest to the largest."""
+    """The points with places in the chart: RAM to the right, instructions upwards on a logarithmic scale."""
     points, built = entry["points"], entry["built"]
     ram = [point["ram_bytes"] for point in (*points, built)]
     instructions = [point["instructions_estimated"] for point in points] + [built["instructions"]]
@@ -47,14 +55,14 @@ def _trade_off(entry: Mapping[str, Any]) -> dict[str, Any]:
         {
             **point,
             "x": _place(point["ram_bytes"], ram, WIDTH),
-            "y": HEIGHT - _place(point["instructions_estimated"], instructions, HEIGHT),
+            "y": _height(point["instructions_estimated"], instructions),
         }
         for point in points
     ]
     own = {
         **built,
         "x": _place(built["ram_bytes"], ram, WIDTH),
-        "y": HEIGHT - _place(built["instructions"], instructions, HEIGHT),
+        "y": _height(built["instructions"], instructions),
     }
     ends = {"ram": (min(ram), max(ram)), "instructions": (min(instructions), max(instructions))}
     return {"points": placed, "built": own, "ends": ends, "width": WIDTH, "height": HEIGHT}
@@ -63,3 +71,7 @@ def _trade_off(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _place(value: float, values: list[Any], size: int) -> float:
     low, high = min(values), max(values)
     return EDGE + (size - 2 * EDGE) * (value - low) / (high - low or 1)
+
+
+def _height(value: int, values: list[int]) -> float:
+    return HEIGHT - _place(log(max(1, value)), [log(max(1, other)) for other in values], HEIGHT)

@@ -122,10 +122,9 @@ def instructions_note(target: Mapping[str, Any]) -> str:
 
 
 def stack_note(target: Mapping[str, Any]) -> str:
-    """The used part of the reserved stack, where the target measured it (of two measurements the larger), and its bound."""
-    used, bound = target.get("stack_used_bytes"), target.get("stack_bound_bytes")
-    at_most = f", at most {bound['program']:,} B possible" if bound else ""
-    return f"{max(used.values()):,} B of the stack used{at_most}" if used else ""
+    """The used part of the reserved stack, where the target measured it; of two measurements the larger."""
+    used = target.get("stack_used_bytes")
+    return f"{max(used.values()):,} B of the stack used" if used else ""
 
 
 def _of_capacity(target: Mapping[str, Any], key: str) -> str:
