@@ -1,15 +1,17 @@
 # Two commands: `make run` (quickstart) and `make test`. Each installs what is missing, then does its job.
 #   PYTHON       the Python 3.11 to build .venv from
 #   TORCH_INDEX  extra package index for the CPU build of torch (see README); empty = your pip's own settings
+#   NETS         run folders for bench-firmware (default: the quantized CIFAR-10 nets of the zoo)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
+NETS ?= $(patsubst %/,%,$(dir $(wildcard zoo/cifar10-*/integer_model.safetensors)))
 BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +27,12 @@ test-boards: setup  ## Every board's firmware: linked in its real memory, run on
 
 bench-kernels: setup  ## Count every kernel's instructions under emulation: benchmarks/results/kernels.json, benchmarks/KERNELS.md
 	$(BIN)/python -m benchmarks.kernels
+
+bench-kernel-shapes: setup  ## Every kernel on 12,000 random layers on the host and 1,000 per emulated core, against the reference
+	$(BIN)/python -m benchmarks.kernel_shapes
+
+bench-firmware: setup  ## Whole nets on emulated cores, 10,000 images on the M4 (resumable): NETS="FOLDER …" -> benchmarks/FIRMWARE.md
+	$(BIN)/python -m benchmarks.firmware $(NETS)
 
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.integer_model import IntegerModel
 from convert.kernels import Prefer
 from deploy.baselines import BASELINES
 from deploy.cortex_a import deploy_cortex_a
-from deploy.cortex_m import deploy_cortex_m
+from deploy.cortex_m import RamLimits, deploy_cortex_m, target_plan
 from deploy.ethos_u import deploy_ethos_u
 from deploy.host_c import run_host_c
 from deploy.onnx_runtimes import run_onnx
@@ -56,6 +57,12 @@ def run_baselines(
     return [BASELINES[name](converted, folder / "baselines", calibration_images) for name in names]
 
 
+def check_ram_limit(model: IntegerModel, target: Target, limit_bytes: int | None) -> None:
+    """`BudgetExceeded`, naming the smallest feasible RAM, where no kernels of a microcontroller fit into the limit."""
+    if isinstance(target, CortexMTarget):
+        target_plan(model, target, prefer="ram", limits=RamLimits(demanded=limit_bytes))
+
+
 def run_target(
     converted: ConvertedModel,
     target: Target,
@@ -64,16 +71,15 @@ def run_target(
     images: int,
     prefer: Prefer = "speed",
     ram_limit_bytes: int | None = None,
+    ram_budget_bytes: int | None = None,
 ) -> list[BackendResult]:
     """Build and run one target on the first `images` test vectors (Ethos-U: compile and decode).
 
-    `prefer` and `ram_limit_bytes` steer the choice of a microcontroller's kernels.
+    `prefer` and the limits on RAM steer the choice of a microcontroller's kernels.
     """
     if isinstance(target, CortexMTarget):
-        result = deploy_cortex_m(
-            converted, target, folder, images=images, prefer=prefer, ram_limit_bytes=ram_limit_bytes
-        )
-        return [result]
+        limits = RamLimits(demanded=ram_limit_bytes, budgeted=ram_budget_bytes)
+        return [deploy_cortex_m(converted, target, folder, images=images, prefer=prefer, limits=limits)]
     if isinstance(target, CortexATarget):
         return [deploy_cortex_a(converted, target, folder, images=images)]
     return [deploy_ethos_u(converted, target, folder)]

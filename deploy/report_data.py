@@ -38,12 +38,20 @@ LABELS = {
     "runtimes.*": "measured",
     "targets.*.cycles_estimated": "estimated",
     "targets.*.flash_bytes": "exact",
+    "targets.*.functions": "exact",
     "targets.*.instructions": "exact",
     "targets.*.instructions_mean": "exact",
+    "targets.*.kernel_code_bytes": "exact",
     "targets.*.latency_ms_estimated": "estimated",
     "targets.*.layers.*.cycles_estimated": "estimated",
+    "targets.*.peak_ram_bytes": "exact",
     "targets.*.ram_bytes": "exact",
+    "targets.*.stack_bound_bytes": "exact",
     "targets.*.stack_used_bytes": "exact",
+    "targets.*.trade_off.built": "measured",
+    "targets.*.trade_off.points.*.flash_bytes_estimated": "estimated",
+    "targets.*.trade_off.points.*.instructions_estimated": "estimated",
+    "targets.*.trade_off.points.*.ram_bytes": "exact",
 }
 
 # What a target without such a figure says, so that every target has the same keys.

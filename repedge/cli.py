@@ -56,6 +56,11 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("speed", "ram", "flash"),
         help="what kernels are chosen for (default: the recipe's deploy.prefer)",
     )
+    deploy.add_argument(
+        "--ram-limit",
+        metavar="BYTES",
+        help="RAM of a microcontroller, stack included, as 40960 or 40KB (default: the recipe's deploy.ram_limit, else the chip's)",
+    )
     _add_stage(verbs, "report", "report.json and report.html of a run, and the check of its budget")
     _add_tools(verbs)
     return parser

@@ -21,8 +21,7 @@ from train.errors import ConfigError, Mismatch
 
 
 def _run_of(options: argparse.Namespace) -> Any:
-    prefer = getattr(options, "prefer", None)
-    recipe = load_recipe(options.recipe, [*options.set, *([f"deploy.prefer={prefer}"] if prefer else [])])
+    recipe = load_recipe(options.recipe, [*options.set, *_deploy_settings(options)])
     targets = options.target.split(",") if getattr(options, "target", None) else recipe.deploy.targets
     check_figures_exist(recipe.budget, [load_target(name) for name in targets])
     # imported after the recipe was checked: a typo is answered at once, without loading torch and TVM
@@ -33,6 +32,12 @@ def _run_of(options: argparse.Namespace) -> Any:
     out = options.out or Path("runs") / recipe.name
     folder = check_run_folder(out, recipe.name, force=options.force)
     return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, Progress(options.quiet))
+
+
+def _deploy_settings(options: argparse.Namespace) -> list[str]:
+    """Flags of `deploy` that are keys of the recipe."""
+    flags = {name: getattr(options, name, None) for name in ("prefer", "ram_limit")}
+    return [f"deploy.{name}={value}" for name, value in flags.items() if value]
 
 
 def run(options: argparse.Namespace) -> int:

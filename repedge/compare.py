@@ -14,6 +14,7 @@ from train.errors import ArtefactError
 PROVENANCE = ("created_utc", "tool_versions", "git_commit", "recipe_sha256", "dataset", "budget")
 COSTS = ("flash_bytes", "ram_bytes", "instructions", "weight_bytes", "cycles_estimated", "latency_ms_estimated")
 COMPARED = ("accuracy", "model", "targets", "exactness")
+EXPLAINING = ("trade_off", "functions", "stack_worst_path")  # of a target: what was not built, and where its figures go
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:
 def _figures(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, entry in value.items():
+            if key in EXPLAINING:
+                continue
             yield from _figures(entry, f"{name}.{key}" if name else key)
     elif isinstance(value, list):
         for number, entry in enumerate(value):

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deploy.backends import AARCH64, HOST, run_baselines, run_host, run_target
+from deploy.backends import AARCH64, HOST, check_ram_limit, run_baselines, run_host, run_target
 from deploy.report_data import RunFacts, build_report
 from deploy.report_html import write_html
 from deploy.report_schema import write_report
@@ -189,17 +189,20 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
     manifest = read_manifest(run.folder.convert, verify=True)
     run.claim()
     converted = load_converted(run.folder.convert)
+    for name in names:
+        check_ram_limit(converted.model, load_target(name), run.recipe.deploy.ram_limit)
     for name in (HOST, *names):
         _deploy_one(run, name, converted, manifest)
 
 
 def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
-    """What the recipe says of one target's build: images to run, what kernels are chosen for, the budget's RAM."""
+    """What the recipe says of one target's build: images to run, what kernels are chosen for, the limit and the budget on RAM."""
     limits = recipe.budget.targets.get(load_target(name).name)
     return {
         "images": recipe.deploy.emulated_images,
         "prefer": recipe.deploy.prefer,
-        "ram_limit_bytes": limits.ram_bytes if limits else None,
+        "ram_limit_bytes": recipe.deploy.ram_limit,
+        "ram_budget_bytes": limits.ram_bytes if limits else None,
     }
 
 

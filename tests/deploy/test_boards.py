@@ -20,11 +20,12 @@ from convert.reference import run
 from convert.vectors import Vectors
 from deploy.armv6m import check_armv6m, check_listing
 from deploy.cortex_a import deploy_cortex_a
-from deploy.cortex_m import firmware_memory, run_images
+from deploy.cortex_m import firmware_memory
 from deploy.firmware_build import SOURCE, FirmwareMemory, build_firmware
+from deploy.firmware_run import run_images
 from deploy.targets import CortexATarget, CortexMTarget, load_target, target_names
 from tests.deploy.converted_models import converted_model
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import random_images, random_model
 from train.errors import Mismatch
 

@@ -41,3 +41,10 @@ def test_lost_accuracy_counts_in_points():
     worse["accuracy"]["numpy"]["top1"] = 97.0
     assert broken(differences(REPORT, worse), 0.5)
     assert not broken(differences(REPORT, worse), 1.0)
+
+
+def test_choices_that_were_not_built_are_no_costs_of_a_run():
+    other = copy.deepcopy(REPORT)
+    other["targets"]["cortex-m4"]["trade_off"] = {"points": [{"ram_bytes": 9000}]}
+    other["targets"]["cortex-m4"]["functions"] = [{"name": "main", "instructions": 1}]
+    assert differences(REPORT, other) == []

@@ -18,7 +18,7 @@ from convert.vectors import Vectors, save_vectors
 from deploy.machines import MACHINES
 from repedge.cli import EXPORT_FORMATS, main
 from repedge.export import FORMATS
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import random_images, random_model
 
 REPORT = {
