@@ -4,11 +4,11 @@ FROM debian:bookworm-slim
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /opt/repedge
 
-# toolchains first: they change least. The list has one home, deploy/packages.txt; clang-format serves lint only.
+# toolchains first: they change least. The list has one home, deploy/packages.txt; what only tests need stays out.
 COPY deploy/packages.txt deploy/packages.txt
 # hadolint ignore=DL3008
 RUN apt-get update \
- && sed 's/#.*//; s/ .*//; /^$/d; /^clang-format$/d' deploy/packages.txt \
+ && sed '/ tests:/d; s/#.*//; s/ .*//; /^$/d' deploy/packages.txt \
   | xargs apt-get install -y --no-install-recommends python3 python3-venv ca-certificates \
  && rm -rf /var/lib/apt/lists/*
 

@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-accuracy lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-accuracy lint format setup packages test-packages docs picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,7 +17,7 @@ help:  ## This list
 run: setup  ## Set up, then run the quickstart: data to proven firmware with a report in runs/quickstart
 	$(BIN)/repedge run recipes/quickstart.yaml --out $(RUN_OUT) --resume
 
-test: setup  ## Set up, then run all tests
+test: test-packages setup  ## Set up, then run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 test-boards: setup  ## Every board's firmware: linked in its real memory, run on the emulator of its core
@@ -29,7 +29,7 @@ bench-kernels: setup  ## Count every kernel's instructions under emulation: benc
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy
 
-lint: setup  ## ruff, mypy, clang-format
+lint: test-packages setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -44,6 +44,9 @@ setup: packages $(STAMP)  ## Debian packages and .venv
 
 packages:
 	@sh deploy/install_packages.sh
+
+test-packages:
+	@sh deploy/install_packages.sh --tests
 
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \

@@ -118,6 +118,18 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     export.add_argument("run", type=Path, help="run folder")
     export.add_argument("out", type=Path, metavar="OUT", help="folder to write; an earlier export is replaced")
     export.add_argument("--as", dest="form", required=True, choices=EXPORT_FORMATS, help="the build system")
+    export.add_argument(
+        "--core",
+        default="portable",
+        metavar="NAME",
+        help="the core whose kernels it holds: m0plus, m3, m4, m7, m33, m55 (default: portable, which runs on any core)",
+    )
+    export.add_argument(
+        "--prefer",
+        choices=("speed", "ram", "flash"),
+        help="what the core's kernels are chosen for (default: as the run deployed them to that core, else speed)",
+    )
+    export.add_argument("--arena", type=int, metavar="BYTES", help="RAM for activations and scratch, at most")
     _add_output(export)
     init = verbs.add_parser("init", help="write a commented recipe to start from")
     init.add_argument("recipe", type=Path, nargs="?", default=Path("recipe.yaml"), help="default: recipe.yaml")

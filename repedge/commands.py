@@ -200,7 +200,9 @@ def export(options: argparse.Namespace) -> int:
     """Write a run's model as a C library."""
     from repedge.export import export_run
 
-    files = export_run(options.run, options.form, options.out)
+    files = export_run(
+        options.run, options.form, options.out, core=options.core, prefer=options.prefer, arena=options.arena
+    )
     if options.json:
         print(json.dumps({str(path): path.stat().st_size for path in files}, indent=2))
     else:
