@@ -53,7 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("speed", "ram", "flash"),
         help="what kernels are chosen for (default: the recipe's deploy.prefer)",
     )
-    _add_stage(verbs, "report", "report.json and report.html of a run, and the check of its budget")
+    report = _add_stage(verbs, "report", "report.html, report.md and report.json of a run, and the check of its budget")
+    report.add_argument(
+        "runs", type=Path, nargs="*", metavar="RUN", help="run folders to compare with (default: those beside this run)"
+    )
     _add_tools(verbs)
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.tree import Tree
 from deploy.budget import check_figures_exist
 from deploy.targets import load_target, target_names
 from repedge.recipe import load_recipe
+from repedge.stages import RECIPE_FILE
 from repedge.target_table import choose_targets, target_table
 from train.errors import ConfigError, Mismatch
 
@@ -74,20 +76,23 @@ def deploy(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """The report stage."""
-    return _report(_run_of(options), options, None)
+    """The report stage, of a recipe's run or of a run's folder."""
+    if options.recipe.is_dir():
+        options.out = options.out or options.recipe
+        options.recipe = options.recipe / RECIPE_FILE
+    return _report(_run_of(options), options, None, options.runs)
 
 
-def _report(current: Any, options: argparse.Namespace, targets: list[str] | None) -> int:
+def _report(current: Any, options: argparse.Namespace, targets: list[str] | None, others: Sequence[Path] = ()) -> int:
     from deploy.report_text import print_summary
     from repedge import pipeline
 
-    content = pipeline.report_stage(current, targets)
+    content = pipeline.report_stage(current, targets, others)
     if options.json:
         print(json.dumps(content, indent=2))
     else:
         print_summary(content)
-        print(f"\nwrote {current.folder.path / 'report.json'} and {current.folder.path / 'report.html'}")
+        print(f"\nwrote report.html, report.md and report.json to {current.folder.path}")
     wrong = [name for name, entry in content["exactness"].items() if entry["logits_mismatched"]]
     if wrong:
         raise Mismatch(
