@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_stage(verbs: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text.capitalize() + ".")
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
     parser.add_argument("recipe", type=Path, help="recipe, a YAML file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<recipe name>)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (default: $REPEDGE_DATA, then ./data)")
@@ -104,6 +104,7 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     compare.add_argument(
         "--threshold", type=float, metavar="PERCENT", help="exit 1 when a cost grows, or top-1 falls, by more than this"
     )
+    compare.add_argument("--markdown", action="store_true", help="print the tables as Markdown, for a pull request")
     _add_output(compare)
     inspect = verbs.add_parser("inspect", help="explain any file or folder that repedge wrote")
     inspect.add_argument("file", type=Path)

@@ -149,6 +149,7 @@ def check(options: argparse.Namespace) -> int:
 def compare(options: argparse.Namespace) -> int:
     """Differences of two runs."""
     from repedge import compare as comparison
+    from repedge import compare_text
 
     found = comparison.differences(comparison.load_report(options.a), comparison.load_report(options.b))
     failed = comparison.broken(found, options.threshold) if options.threshold is not None else []
@@ -156,14 +157,12 @@ def compare(options: argparse.Namespace) -> int:
         print(
             json.dumps({"differences": comparison.to_json(found), "broken": [item.name for item in failed]}, indent=2)
         )
+    elif options.markdown:
+        print(compare_text.markdown(found, failed, (options.a.name, options.b.name)), end="")
     elif not found:
         print("no difference")
     else:
-        table = Table("figure", "A", "B", "change")
-        for item in found:
-            change = "" if item.percent is None else f"{item.percent:+.2f} %"
-            table.add_row(escape(item.name), str(item.a), str(item.b), change, style="red" if item in failed else None)
-        Console().print(table)
+        Console().print(compare_text.drawn(found, failed))
     return 1 if failed else 0
 
 
