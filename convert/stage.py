@@ -25,6 +25,7 @@ from convert.c_source import FOLDER_NAME as C_FOLDER
 from convert.c_source import write_c_model
 from convert.float_network import FloatNetwork
 from convert.from_float import lower_float
+from convert.from_integer import dequantized_network
 from convert.from_qat import lower_qat
 from convert.integer_model import IntegerModel
 from convert.integer_model_file import FILE_NAME as MODEL_FILE
@@ -67,7 +68,8 @@ def convert_checkpoint(
     with step("merge and lower"):
         lowered = merge_and_lower(source, quantize, calibration_images)
         save_merged(lowered.latent, folder / "merged.safetensors")
-        save_branches(lowered.branches, folder / BRANCHES_FILE)
+        if lowered.branches:
+            save_branches(lowered.branches, folder / BRANCHES_FILE)
         save_integer_model(lowered.model, folder / MODEL_FILE)
         model = load_integer_model(folder / MODEL_FILE)
     with step(f"numpy reference on {len(test_images)} images"):
@@ -81,7 +83,10 @@ def convert_checkpoint(
 
 @dataclass(frozen=True)
 class Lowered:
-    """`float_net` is the merged net of the float phase, `latent` the one that `model` was lowered from, `branches` what it merged."""
+    """`float_net` is the merged net of the float phase, `latent` the one that `model` was lowered from.
+
+    `branches` is what `latent` was merged from; empty where that was not kept.
+    """
 
     float_net: FloatNetwork
     latent: FloatNetwork
@@ -89,16 +94,28 @@ class Lowered:
     branches: dict[str, NDArray[np.float32]]
 
 
-def merge_and_lower(source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8]) -> Lowered:
-    """Merge both phases' checkpoints; lower the QAT one, or the float one where there was no QAT."""
+def merge_and_lower(
+    source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8] | None = None
+) -> Lowered:
+    """Merge both phases' checkpoints; lower the QAT one, or the float one where there was no QAT.
+
+    A source that holds an integer model instead of a QAT checkpoint (the zoo's do) is taken verbatim. Calibration
+    images serve float checkpoints only.
+    """
     description = load_description(source)
+    has_qat, is_integer = checkpoint_path(source, "qat").is_file(), (source / MODEL_FILE).is_file()
     float_net = None
-    if checkpoint_path(source, "float").is_file() or not checkpoint_path(source, "qat").is_file():
+    if checkpoint_path(source, "float").is_file() or not (has_qat or is_integer):
         float_network = load_network(source, "float")
         float_net = merge_network(float_network, description.input_hwc)
-    if not checkpoint_path(source, "qat").is_file():
+    if is_integer and not has_qat:
+        model = load_integer_model(source / MODEL_FILE)
+        latent = dequantized_network(model)
+        return Lowered(float_net or latent, latent, model, {})
+    if not has_qat:
         assert float_net is not None
-        model = lower_float(float_net, quantize, calibration_images, description.class_names)
+        images = np.empty((0, *description.input_hwc), np.uint8) if calibration_images is None else calibration_images
+        model = lower_float(float_net, quantize, images, description.class_names)
         return Lowered(float_net, float_net, model, branch_weights(float_network))
     network = load_network(source, "qat")
     latent = merge_network(network, description.input_hwc)

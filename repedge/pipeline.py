@@ -23,10 +23,12 @@ from repedge.neighbours import Others, named_runs, runs_beside
 from repedge.progress import Progress
 from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
+from repedge.zoo import zoo_key
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest, write_text
 from train.checkpoint import MODEL_FILE
 from train.dataset import Dataset, load_dataset
 from train.errors import ArtefactError, ConfigError
+from train.zoo import source_hashes, training_folder
 
 CALIBRATION_IMAGES = 1024
 
@@ -60,9 +62,13 @@ def train_stage(run: Run) -> Manifest:
     dataset = run.dataset
     run.claim()
     training = run.recipe.training()
+    if manifest := finished(run.folder.train, zoo_key(training, dataset.sha256)):
+        run.progress.say("  train    as the zoo holds it")
+        return manifest
     key = stage_key(
         stage="train",
         recipe=training.model_dump(mode="json"),
+        sources={source: source_hashes(source) for source in training.sources()},
         data=dataset.sha256,
         source=source_hash("train"),
         device=run.device,
@@ -104,7 +110,7 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     """Merge, lower, write and read back every format."""
     from convert.stage import convert_checkpoint
 
-    source = checkpoint or run.folder.train
+    source = training_folder(str(checkpoint)) if checkpoint else _training_of(run)
     checkpoints = checkpoint_hashes(source, foreign=checkpoint is not None)
     dataset = run.dataset
     run.claim()
@@ -141,6 +147,19 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     return manifest
 
 
+def _training_of(run: Run) -> Path:
+    """The run's own training folder, or, where nothing is to be trained, that of the model it starts from."""
+    start, phases = run.recipe.train.start_from, run.recipe.train
+    if start is None or (run.folder.train / MANIFEST_NAME).is_file():
+        return run.folder.train
+    if phases.qat_phase.epochs:
+        raise ConfigError(
+            f"{run.folder.train}: not trained yet, and train.qat_phase.epochs is {phases.qat_phase.epochs}; run "
+            f"repedge train first, or set train.qat_phase.epochs=0 to convert {start} as it is"
+        )
+    return training_folder(start)
+
+
 def checkpoint_hashes(source: Path, *, foreign: bool) -> dict[str, str]:
     """SHA-256 of a training folder's files; only a folder from elsewhere may come without a manifest."""
     if foreign and not (source / MANIFEST_NAME).is_file():
@@ -154,6 +173,8 @@ def _training_facts(run: Run) -> Manifest:
     """The training's manifest; for a checkpoint from elsewhere one that only knows the data set."""
     if (run.folder.train / MANIFEST_NAME).is_file():
         return read_manifest(run.folder.train)
+    if run.recipe.train.start_from is not None and not run.recipe.train.qat_phase.epochs:
+        return read_manifest(training_folder(run.recipe.train.start_from))
     dataset = run.dataset
     facts = {"name": dataset.name, "split_sizes": dataset.split_sizes, "sha256": dataset.sha256}
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
