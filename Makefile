@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-accuracy lint format setup packages test-packages docs picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-accuracy lint format setup packages test-packages docs transcript picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,9 +57,20 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-picture:  ## docs/report.png from the quickstart's report (needs chromium)
-	chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars \
-	  --window-size=1100,2350 --screenshot=docs/report.png file://$(CURDIR)/$(RUN_OUT)/report.html
+docs: setup  ## docs/reference.md from the code's own definitions
+	$(BIN)/python -m repedge.reference docs/reference.md
+
+transcript: setup  ## docs/quickstart.svg and .cast: the quickstart, recorded
+	$(BIN)/python docs/make_transcript.py
+
+CHROMIUM := chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars --virtual-time-budget=2000
+REPORT := file://$(CURDIR)/$(RUN_OUT)/report.html
+picture: test-packages  ## docs/report*.png: the quickstart's report in light, dark and on a phone
+	$(CHROMIUM) --window-size=1100,2350 --screenshot=docs/report.png $(REPORT)
+	$(CHROMIUM) --window-size=1100,2350 --blink-settings=preferredColorScheme=0 --screenshot=docs/report-dark.png $(REPORT)
+	mkdir -p build
+	echo '<body style="margin:0"><iframe src="$(REPORT)" style="border:0;width:500px;height:2400px"></iframe>' > build/phone.html
+	$(CHROMIUM) --window-size=500,2400 --screenshot=docs/report-phone.png file://$(CURDIR)/build/phone.html
 
 docker:  ## Build the image `repedge`
 	docker build -t repedge .
