@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from repedge import __version__
+from repedge.suggesting_parser import SuggestingParser
 from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
 from train.errors import PipelineError
 
@@ -32,7 +33,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = SuggestingParser(
         prog="repedge",
         description="Train, merge, codebook-quantise and prove RepVGG image classifiers on microcontrollers, NPUs and ARM boards.",
         epilog=EPILOG,

@@ -54,4 +54,10 @@ def test_every_command_of_the_tutorial_works(reader):
 
 def test_the_tutorial_has_a_block_for_each_step():
     words = [block.split()[:2] for block in COMMANDS]
-    assert words == [["repedge", "targets"], ["repedge", "init"], ["repedge", "run"], ["cat", ">"], ["repedge", "export"]]
+    assert words == [
+        ["repedge", "targets"],
+        ["repedge", "init"],
+        ["repedge", "run"],
+        ["cat", ">"],
+        ["repedge", "export"],
+    ]
