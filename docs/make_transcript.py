@@ -1,7 +1,7 @@
 """Records the first five minutes: runs the commands below and writes quickstart.cast (asciicast v2) and quickstart.svg.
 
-`make transcript`, from the project's root. What the commands print is kept as it is; the pace is ours, one line each 0.1 s,
-and the picture leaves out the middle of long outputs.
+`make transcript`. What the commands print is kept as it is; the pace is ours, one line each 0.1 s, and the picture leaves out
+the middle of long outputs. `--picture` only draws the recording again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -23,7 +24,7 @@ COMMANDS = (
     "-semihosting-config enable=on,target=native -kernel my-lib/build/example.elf",
 )
 COLUMNS, SECONDS = 132, 0.1
-HEAD, TAIL = 26, 12  # lines of an output that the picture shows
+HEAD, TAIL = 1, 40  # lines of an output that the picture shows
 LINE, CHARACTER, MARGIN = 17, 7.23, 14
 
 
@@ -44,20 +45,37 @@ def record(command: str, folder: Path, shims: Path) -> list[str]:
 
 
 def main() -> None:
-    """Record, then write both files."""
-    root = DOCS.parent
+    """Record unless `--picture` is given, then draw what was recorded."""
+    cast = DOCS / "quickstart.cast"
+    if "--picture" not in sys.argv:
+        cast.write_text(_cast(_recorded(DOCS.parent)))
+    (DOCS / "quickstart.svg").write_text(_svg(_outputs(cast.read_text())))
+
+
+def _recorded(root: Path) -> list[tuple[str, list[str]]]:
+    """Each command with its lines, run in a folder that has the project's recipes and runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shims = folder / "bin"
         shims.mkdir()
         (shims / "repedge").write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {sys.executable} -m repedge.cli "$@"\n')
         (shims / "repedge").chmod(0o755)
-        (folder / "recipes").symlink_to(root / "recipes")
         (root / "runs").mkdir(exist_ok=True)
-        (folder / "runs").symlink_to(root / "runs")
-        outputs = [(command, record(command, folder, shims)) for command in COMMANDS]
-    (DOCS / "quickstart.cast").write_text(_cast(outputs))
-    (DOCS / "quickstart.svg").write_text(_svg(outputs))
+        for part in ("recipes", "runs"):
+            (folder / part).symlink_to(root / part)
+        return [(command, record(command, folder, shims)) for command in COMMANDS]
+
+
+def _outputs(cast: str) -> list[tuple[str, list[str]]]:
+    """The commands and lines of a recording."""
+    outputs: list[tuple[str, list[str]]] = []
+    for line in cast.splitlines()[1:]:
+        text = json.loads(line)[2].removesuffix("\r\n")
+        if text.startswith("$ "):
+            outputs.append((text[2:], []))
+        else:
+            outputs[-1][1].append(text)
+    return outputs
 
 
 def _cast(outputs: list[tuple[str, list[str]]]) -> str:
@@ -77,7 +95,8 @@ def _svg(outputs: list[tuple[str, list[str]]]) -> str:
     rows: list[tuple[str, str]] = []
     for command, texts in outputs:
         shown = texts if len(texts) <= HEAD + TAIL else [*texts[:HEAD], "  ⋮", *texts[-TAIL:]]
-        rows += [("command", f"$ {command}"), *(("", text) for text in shown), ("", "")]
+        rows += [("command", text) for text in textwrap.wrap(f"$ {command}", COLUMNS, subsequent_indent="    ")]
+        rows += [*(("", text) for text in shown), ("", "")]
     width, height = round(COLUMNS * CHARACTER + 2 * MARGIN), LINE * len(rows) + 2 * MARGIN
     body = "".join(
         f'<text class="{kind}" x="{MARGIN}" y="{MARGIN + LINE * (number + 1) - 4}" style="animation-delay:{SECONDS * number:.1f}s">'
