@@ -13,6 +13,7 @@ from deploy import report_charts as charts
 from deploy import report_format as fmt
 from deploy import report_view as view
 from deploy.report_kernels import kernel_views
+from deploy.report_runs import runs_view
 from deploy.report_schema import validate_report
 from train.artefact import write_text
 
@@ -66,4 +67,5 @@ def _context(report: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "histogram_size": (charts.WIDTH, charts.HEIGHT),
         "confusion": charts.confusion_view(report["confusion"]),
+        "runs": runs_view(report["runs"]) if len(report.get("runs", {}).get("runs", ())) > 1 else None,
     }

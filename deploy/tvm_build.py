@@ -83,7 +83,10 @@ def host_target() -> BuildTarget:
 
 def cortex_a_target(target: CortexATarget) -> BuildTarget:
     """Cross compilation for an ARM Linux core."""
-    options = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu, "mattr": list(target.features)}
+    options: dict[str, object] = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu}
+    options["mattr"] = list(target.features)
+    if target.triple.endswith("eabihf"):
+        options["mfloat-abi"] = "hard"
     return BuildTarget(options, target.compiler, (f"-mcpu={target.cpu}",))
 
 

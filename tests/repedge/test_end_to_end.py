@@ -81,6 +81,17 @@ def test_report_tells_where_instructions_go_and_what_else_could_be_chosen(finish
     assert 'id="kernels"' in (finished_run[1] / "report.html").read_text()
 
 
+def test_a_run_of_the_same_recipe_elsewhere_differs_in_nothing(finished_run, capsys):
+    recipe, run = finished_run
+    other = run.parent / "again"
+    assert main(["run", str(recipe), "--out", str(other), "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(run), str(other), "--threshold", "0"]) == 0
+    assert capsys.readouterr().out == "no difference\n"
+    assert [entry["folder"] for entry in report_of(other)["runs"]["runs"]] == ["", run.name]
+    assert (other / "report.md").read_text().startswith("# tiny\n")
+
+
 def test_inspect_explains_every_artefact(finished_run, capsys):
     run = finished_run[1]
     skipped = {".bin", ".ld", ".map", ".su", ".npy"}
