@@ -94,6 +94,7 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     check.add_argument(
         "--budget", type=Path, metavar="FILE", help="budget, a YAML file (default: the recipe's own budget)"
     )
+    check.add_argument("--junit", type=Path, metavar="FILE", help="also write the result as JUnit XML, for CI")
     _add_output(check)
     compare = verbs.add_parser("compare", help="what changed between two runs; exit 1 beyond a threshold")
     compare.add_argument("a", type=Path, help="run folder before")

@@ -178,7 +178,7 @@ def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
     return {
         "images": recipe.deploy.emulated_images,
         "prefer": recipe.deploy.prefer,
-        "ram_limit_bytes": limits.ram_bytes if limits else None,
+        "ram_limit_bytes": limits.ram_limit_bytes if limits else None,
     }
 
 
