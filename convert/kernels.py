@@ -42,6 +42,20 @@ def choose_kernels(
     return tuple(_fastest(_fitting(own, shape, arena)) for own, shape in zip(choices, shapes, strict=True))
 
 
+def choose_alone(
+    conv: QuantizedConv, shape: LayerShape, core: str | None, *, prefer: Prefer = "speed", ram_limit: int | None = None
+) -> KernelChoice | None:
+    """What `choose_kernels` settles a layer's arena with; None where none of its kernels keeps to the limit.
+
+    In a model the layer may get a larger arena from another one, and then takes no more instructions than this.
+    """
+    choices = conv_choices(conv, shape, None if prefer == "flash" else core)
+    within = [choice for choice in choices if ram_limit is None or arena_bytes(shape, choice) <= ram_limit]
+    if not within:
+        return None
+    return _frugal(within, shape) if prefer == "speed" else _smallest(within, shape)
+
+
 def arena_bytes(shape: LayerShape, choice: KernelChoice) -> int:
     """What a layer with that kernel needs of the arena: input, output and scratch, each aligned."""
     tensors = [_align(prod(hwc)) for hwc in (shape.input_hwc, shape.output_hwc)]

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from repedge import __version__
+from repedge.fit.options import EXAMPLES as FIT_EXAMPLES
+from repedge.fit.options import add_fit
 from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
 from train.errors import PipelineError
 
@@ -40,8 +42,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"repedge {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    _add_stage(verbs, "run", "all stages: train, convert, deploy, report; redoes only what changed")
-    _add_stage(verbs, "train", "train the float net, then quantization-aware")
+    run = _add_stage(verbs, "run", "all stages: train, convert, deploy, report; redoes only what changed")
+    train = _add_stage(verbs, "train", "train the float net, then quantization-aware")
+    for stage in (run, train):
+        stage.add_argument(
+            "--float-from", type=Path, metavar="DIR", help="take the float net of this train folder, train only QAT"
+        )
     convert = _add_stage(verbs, "convert", "merge exactly, lower to the integer model, write ONNX, TFLite, TVM and C")
     convert.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="a train folder from elsewhere (default: OUT/train)"
@@ -115,6 +121,15 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
         help="with --verify: the integer model, or the run or convert folder of it",
     )
     _add_output(inspect)
+    fit = verbs.add_parser(
+        "fit",
+        help="choose bits per layer so that a budget holds with the least loss, then train",
+        description="Choose bits per layer (and of several nets the best) so that a budget holds with the least loss, then train.",
+        epilog=FIT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_fit(fit)
+    _add_output(fit)
     export = verbs.add_parser("export", help="a run's model as a C library for a build system, with an example")
     export.add_argument("run", type=Path, help="run folder")
     export.add_argument("out", type=Path, metavar="OUT", help="folder to write; an earlier export is replaced")
@@ -148,6 +163,7 @@ def _commands() -> dict[str, Callable[[argparse.Namespace], int]]:
         "check": commands.check,
         "compare": commands.compare,
         "inspect": commands.inspect,
+        "fit": commands.fit,
         "export": commands.export,
         "init": commands.init,
         "completion": commands.completion,

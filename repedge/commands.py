@@ -32,7 +32,9 @@ def _run_of(options: argparse.Namespace) -> Any:
 
     out = options.out or Path("runs") / recipe.name
     folder = check_run_folder(out, recipe.name, force=options.force)
-    return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, Progress(options.quiet))
+    float_from = getattr(options, "float_from", None)
+    progress = Progress(options.quiet)
+    return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, progress, float_from)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -197,6 +199,13 @@ def _grow(tree: Tree, facts: dict[str, Any]) -> None:
             _grow(tree.add(escape(str(key))), value)
         else:
             tree.add(escape(f"{key}: {value}"))
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Choose bits under a budget, then train."""
+    from repedge.fit.command import run_fit
+
+    return run_fit(options)
 
 
 def export(options: argparse.Namespace) -> int:

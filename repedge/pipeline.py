@@ -22,7 +22,7 @@ from repedge.progress import Progress
 from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest
-from train.checkpoint import MODEL_FILE
+from train.checkpoint import MODEL_FILE, checkpoint_path
 from train.dataset import Dataset, load_dataset
 from train.errors import ArtefactError, ConfigError
 
@@ -40,6 +40,7 @@ class Run:
     resume: bool
     force: bool
     progress: Progress
+    float_from: Path | None = None  # a training folder whose float net replaces the float phase
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -64,6 +65,7 @@ def train_stage(run: Run) -> Manifest:
         data=dataset.sha256,
         source=source_hash("train"),
         device=run.device,
+        **_float_origin(run.float_from),
     )
     manifest = finished(run.folder.train, key)
     if manifest:
@@ -80,10 +82,21 @@ def train_stage(run: Run) -> Manifest:
         device=run.device,
         resume=run.resume,
         quiet=run.progress.quiet,
+        float_from=run.float_from,
     )
     shutil.rmtree(run.folder.train, ignore_errors=True)
     partial.rename(run.folder.train)
     return manifest
+
+
+def _float_origin(folder: Path | None) -> dict[str, str]:
+    """What the training's key says of a float net from elsewhere: its hash."""
+    if folder is None:
+        return {}
+    path = checkpoint_path(folder, "float")
+    if not path.is_file():
+        raise ConfigError(f"--float-from {folder}: no {path.name} in it; give the train folder of a run")
+    return {"float_from": sha256_file(path)}
 
 
 def _claim_partial(partial: Path, run: Run) -> None:

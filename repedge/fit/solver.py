@@ -57,7 +57,7 @@ def solve(table: Table, limits: Limits, *, minimise: str = "loss") -> Allocation
     layers = within_arena(table, limits.arena_bytes)
     if any(not layer.options for layer in layers):
         return None
-    names = limits.additive()
+    names = _distinct(layers, limits)
     if not names:
         return tuple(min(layer.options, key=lambda option: getattr(option, minimise)) for layer in layers)
     allowed = np.array([getattr(limits, name) for name in names], np.int64)
@@ -77,6 +77,17 @@ def pareto_front(table: Table) -> list[Allocation]:
     unlimited = np.array([sum(int(cost.max()) for cost in weights)], np.int64)
     stages = _stages(weights, goals, unlimited, None)
     return [_trace(layers, stages, end) for end in range(len(stages[-1].loss))]
+
+
+def _distinct(layers: Sequence[LayerOptions], limits: Limits) -> list[str]:
+    """The limited sums, of those that cost the same everywhere only the one with the tightest limit."""
+    tightest: dict[bytes, str] = {}
+    for name in limits.additive():
+        column = b"".join(costs(layer, (name,)).tobytes() for layer in layers)
+        known = tightest.get(column)
+        if known is None or getattr(limits, name) < getattr(limits, known):
+            tightest[column] = name
+    return list(tightest.values())
 
 
 def _stages(weights: list[Int64], goals: list[Float64], allowed: Int64, bound: _Bound | None) -> list[_Partial]:

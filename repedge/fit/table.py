@@ -8,19 +8,21 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-ADDITIVE = ("weight_bytes", "bit_operations", "instructions")  # a choice costs the sum over its layers
+ADDITIVE = ("weight_bytes", "flash_bytes", "bit_operations", "instructions")  # a choice costs the sum over its layers
 
 
 @dataclass(frozen=True)
 class Option:
-    """One bit width of one layer. `loss` in nats; `weight_bytes` as the encoder wrote them; `instructions` estimated.
+    """One bit width of one layer. `loss` in nats; bytes as the encoder wrote them; `instructions` estimated.
 
-    `arena_bytes` is what the layer's kernel needs; of a choice the largest counts.
+    `weight_bytes` are those of the portable kernel's tables, which a model is said to have; `flash_bytes` those of the
+    kernel that the target's plan takes. `arena_bytes` is what this kernel needs; of a choice the largest counts.
     """
 
     bit_width: int
     loss: float
     weight_bytes: int
+    flash_bytes: int = 0
     bit_operations: int = 0
     instructions: int = 0
     arena_bytes: int = 0
@@ -48,6 +50,7 @@ class Limits:
     """Upper limits of a choice, met when equal; None where there is none."""
 
     weight_bytes: int | None = None
+    flash_bytes: int | None = None
     bit_operations: int | None = None
     instructions: int | None = None
     arena_bytes: int | None = None
@@ -67,10 +70,21 @@ class Limits:
         return all(limit is None or value <= limit for value, limit in pairs)
 
 
-def cost_of(allocation: Allocation) -> Limits:
-    """What a choice costs, in the same units as the limits."""
+@dataclass(frozen=True)
+class Cost:
+    """What a choice costs, by the names of the limits."""
+
+    weight_bytes: int
+    flash_bytes: int
+    bit_operations: int
+    instructions: int
+    arena_bytes: int
+
+
+def cost_of(allocation: Allocation) -> Cost:
+    """The sums over the layers, and the largest arena."""
     sums = {name: sum(getattr(option, name) for option in allocation) for name in ADDITIVE}
-    return Limits(**sums, arena_bytes=max((option.arena_bytes for option in allocation), default=0))
+    return Cost(**sums, arena_bytes=max((option.arena_bytes for option in allocation), default=0))
 
 
 def loss_of(allocation: Allocation) -> float:

@@ -18,6 +18,7 @@ options = st.builds(
     bit_width=st.integers(2, 8),
     loss=st.integers(0, 30).map(float),
     weight_bytes=st.integers(1, 20),
+    flash_bytes=st.integers(1, 20),
     bit_operations=st.integers(1, 20),
     instructions=st.integers(1, 20),
     arena_bytes=st.integers(1, 9),
