@@ -185,7 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on", file=sys.stderr)
+        resume = "" if options.verb == "fit" else " with --resume"
+        print(f"interrupted; the same command{resume} goes on", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from convert.c_layers import layer_tables
+from convert.float_network import FloatNetwork
 from convert.integer_model import IntegerModel, LayerShape, QuantizedConv, QuantizedFullyConnected
 from convert.kernel import KernelChoice
 from convert.kernels import Prefer, arena_bytes, choose_alone
 from convert.kernels_portable import PORTABLE
+from convert.packing import row_bytes
 from repedge.fit.post_trained import PostTrained
 from repedge.fit.sensitivity import Losses
 from repedge.fit.table import LayerOptions, Option
+from train.model import CLASSIFIER
 
+BYTES_PER_CHANNEL = 9  # bias and multiplier of 4 bytes, shift of one
+Counts = Mapping[tuple[str, int], tuple[int, int]]  # (layer, bit width) -> instructions, cycles
 Layer = QuantizedConv | QuantizedFullyConnected
 
 
@@ -38,10 +43,12 @@ class KernelPlan:
         return wanted or choose_alone(layer, shape, core, prefer="ram", ram_limit=self.arena_limit)
 
 
-def build_table(layers: PostTrained, losses: Losses, plan: KernelPlan) -> list[LayerOptions]:
+def build_table(
+    layers: PostTrained, losses: Losses, plan: KernelPlan, counts: Counts | None = None
+) -> list[LayerOptions]:
     """The options of all layers, by descending bit width; one that no kernel fits into the arena is left out.
 
-    Without losses all are 0, for questions of size.
+    Without losses or counts these are 0, for questions of size.
     """
     models = {bits: layers.uniform(bits) for bits in sorted(layers.plans, reverse=True)}
     table = []
@@ -50,7 +57,9 @@ def build_table(layers: PostTrained, losses: Losses, plan: KernelPlan) -> list[L
         for bits, model in models.items():
             choice = plan.choice(model.layers[number], shape)
             if choice is not None or shape.kind != "conv":
-                options.append(_option(model, number, shape, choice, losses.get((shape.name, bits), 0.0)))
+                option = _option(model, number, shape, choice, losses.get((shape.name, bits), 0.0))
+                instructions, cycles = (counts or {}).get((shape.name, bits), (0, 0))
+                options.append(replace(option, instructions=instructions, cycles=cycles))
         table.append(LayerOptions(shape.name, tuple(options)))
     return table
 
@@ -59,6 +68,15 @@ def encoded_bytes(layer: Layer, choice: KernelChoice | None = None) -> int:
     """Bytes of the very tables that the C writer emits for a layer: indices, codebook, bias, multiplier, shift."""
     tables = layer_tables(layer, choice.kernel if choice else PORTABLE)
     return sum(table.nbytes for table in tables.values())
+
+
+def sizes_by_shape(merged: FloatNetwork, bits: Mapping[str, int]) -> dict[str, int]:
+    """Encoded bytes of every layer; they depend on shapes alone, so nothing has to be quantized to know them."""
+    weights = {conv.name: conv.weight_oihw for conv in merged.convs} | {CLASSIFIER: merged.classifier_weight}
+    return {
+        name: len(weight) * (row_bytes(weight[0].size, bits[name]) + BYTES_PER_CHANNEL) + 2 ** bits[name]
+        for name, weight in weights.items()
+    }
 
 
 def _option(model: IntegerModel, number: int, shape: LayerShape, choice: KernelChoice | None, loss: float) -> Option:
@@ -71,6 +89,5 @@ def _option(model: IntegerModel, number: int, shape: LayerShape, choice: KernelC
         weight_bytes=encoded_bytes(layer),
         flash_bytes=encoded_bytes(layer, choice),
         bit_operations=shape.macs * layer.bit_width * activation_bits,
-        instructions=ceil(choice.instructions) if choice else 0,
         arena_bytes=arena_bytes(shape, choice) if choice else 0,
     )

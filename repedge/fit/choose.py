@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from convert.float_network import FloatNetwork
 from convert.kernels import Prefer
-from convert.packing import row_bytes
 from convert.vectors import Vectors
 from repedge.fit import allocate as allocation
 from repedge.fit.allocate import Allocate
+from repedge.fit.build_table import sizes_by_shape
 from repedge.fit.firmware import Bench
 from repedge.fit.gates import GateImages, allocate_by_gates
 from repedge.fit.infeasible import Infeasible, refuse
@@ -132,9 +132,8 @@ def _chosen(prepared: Prepared, losses: Losses, solution: Solution) -> Chosen:
 
 def refuse_by_size(merged: FloatNetwork, request: Request, bits: int) -> None:
     """Before any work: the encoder's bytes at the fewest bits depend on the layers' shapes alone."""
-    weights = {conv.name: conv.weight_oihw for conv in merged.convs} | {CLASSIFIER: merged.classifier_weight}
-    rows = {name: (len(weight), weight[0].size) for name, weight in weights.items()}
-    sizes = {name: count * (row_bytes(size, bits) + 9) + 2**bits for name, (count, size) in rows.items()}
+    names = [*(conv.name for conv in merged.convs), CLASSIFIER]
+    sizes = sizes_by_shape(merged, dict.fromkeys(names, bits))
     smallest, worst = sum(sizes.values()), max(sizes, key=lambda name: sizes[name])
     if request.weight_bytes is not None and smallest > request.weight_bytes:
         raise refuse("weight_bytes", request.weight_bytes, smallest, worst)
@@ -167,7 +166,9 @@ def _feasible(prepared: Prepared, request: Request, settings: Settings) -> list[
         if not settings.any_prefer:
             break
     if not found:
-        raise min(refused, key=lambda reason: reason.facts.get("smallest_feasible", np.inf))
+        # the least of the limit that the first preference breaks
+        same = [reason for reason in refused if reason.facts["limit"] == refused[0].facts["limit"]]
+        raise min(same, key=lambda reason: reason.facts["smallest_feasible"])
     return found
 
 

@@ -24,7 +24,7 @@ from repedge.fit.trained import train_and_check
 from repedge.pipeline import Run
 from repedge.progress import Progress
 from repedge.recipe import Recipe, check_recipe
-from repedge.stages import RunFolder, check_run_folder, claim_run_folder
+from repedge.stages import RECIPE_FILE, RunFolder, check_run_folder, claim_run_folder
 from train.artefact import write_json, write_text
 from train.errors import BudgetExceeded, ConfigError
 
@@ -113,12 +113,13 @@ class _Fit:
         """All steps; returns what fit.json holds."""
         if self.options.force:
             shutil.rmtree(self.work, ignore_errors=True)
-        claim_run_folder(self.folder, self.name, self._recipe(self.first, {}, None).to_yaml())
+        if self.options.force or not (self.folder.path / RECIPE_FILE).is_file():
+            claim_run_folder(self.folder, self.name, self._recipe(self.first, {}, None).to_yaml())
         start = self._start(self.work)
         chosen = self._best([start.net(path) for path in self.options.nets])
         facts = fit_facts(chosen, self.settings, self.budget)
         recipe = self._recipe(chosen.net.recipe, chosen.solution.bits, chosen.solution.prefer)
-        write_text(self.folder.path / "recipe.yaml", recipe.to_yaml())
+        write_text(self.folder.path / RECIPE_FILE, recipe.to_yaml())
         self._keep(facts)
         if self.options.compare:
             facts["comparison"] = self._compare(start, chosen.net)

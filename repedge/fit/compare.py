@@ -10,7 +10,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Comparison:
     settings: Settings
     progress: Progress
     tags: dict[str, Any]  # what else a line says of its cell, part of its identity
+    notes: dict[str, Any] = field(default_factory=dict)  # provenance, no part of it
 
     def lines(self) -> dict[str, Line]:
         """Finished cells by identity; a last line cut short by a crash is dropped."""
@@ -66,6 +67,7 @@ class Comparison:
                 if line is None:
                     prepared = prepared or prepare(net, self.request, self.settings, self.start.work, self.progress)
                     line = {"cell": key, **self.tags, "method": method, "seed": seed, **self._measure(prepared, method)}
+                    line |= self.notes
                     self._keep(line)
                 found.append(line)
                 self.progress.say(f"  fit      {method} seed {seed}: {_outcome(line)}")

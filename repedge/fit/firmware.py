@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ from deploy.elf_weights import check_elf_weights
 from deploy.firmware_build import build_firmware
 from deploy.targets import CortexMTarget
 from repedge.fit.build_table import encoded_bytes
+from repedge.stages import source_hash
+from train.artefact import sha256_json, write_json
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,26 @@ class Bench:
     runs: bool  # also under emulation
 
     def measure(self, model: IntegerModel, name: str, *, prefer: Prefer, ram_limit_bytes: int | None) -> Measured:
-        """Link the firmware of a model as the deploy stage does, into `folder/name`."""
+        """Link the firmware of a model as the deploy stage does, into `folder/name`; what was measured is not measured again."""
+        key = sha256_json(
+            [
+                model_hash(model),
+                self.target.model_dump(mode="json"),
+                [prefer, ram_limit_bytes, self.runs],
+                sha256_json(self.probe.images.tolist()),
+                source_hash("deploy", "firmware_stub", "convert"),
+            ]
+        )
+        cache = self.folder / name / "measured.json"
+        if cache.is_file():
+            known = json.loads(cache.read_text())
+            if known.pop("key") == key:
+                return Measured(**known | {"layers": tuple(known["layers"])})
+        measured = self._measure(model, name, prefer, ram_limit_bytes)
+        write_json(cache, {"key": key, **asdict(measured)})
+        return measured
+
+    def _measure(self, model: IntegerModel, name: str, prefer: Prefer, ram_limit_bytes: int | None) -> Measured:
         out = self.folder / name
         plan = target_plan(model, self.target, prefer=prefer, ram_limit_bytes=ram_limit_bytes)
         tables = write_tables(model, plan, out / "model")
@@ -88,7 +111,7 @@ class Bench:
             instructions = sum(counts)
             latency = latency_ms(sum_estimates(cycles), self.target.clock_hz).high
             for row, count, estimate in zip(rows, counts, cycles, strict=True):
-                row |= {"instructions": count, "cycles_estimated": estimate.mid}
+                row |= {"instructions": count, "cycles_estimated": estimate.mid, "cycles_high": round(estimate.high)}
         return Measured(
             weight_bytes=model.weight_bytes,
             flash_bytes=sizes.flash.total,
@@ -99,6 +122,16 @@ class Bench:
             regions=region_use(self.target, sizes),
             layers=tuple(rows),
         )
+
+
+def model_hash(model: IntegerModel) -> str:
+    """Hash of everything that the tables are made of."""
+    digest = hashlib.sha256()
+    for layer in model.layers:
+        digest.update(repr((layer.name, layer.bit_width, layer.input, layer.output, layer.indices.shape)).encode())
+        for values in (layer.codebook, layer.indices, layer.weight_scale, layer.bias):
+            digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def _table_bytes(model: IntegerModel, names: list[str]) -> list[int]:

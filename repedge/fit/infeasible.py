@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil
 from typing import Any
 
 from repedge.fit.solver import solve
@@ -17,7 +16,7 @@ UNITS = {
     "arena_bytes": "bytes",
     "bit_operations": "bit operations",
     "instructions": "instructions",
-    "latency_ms": "ms, upper end of the estimate",
+    "cycles": "ms, upper end of the estimate",
 }
 REMEDY = "or give a narrower net (several nets may be named, and the best one that fits is taken)"
 
@@ -33,6 +32,7 @@ class Infeasible(BudgetExceeded):
 def refuse(name: str, limit: float, smallest: float, worst: str, *, given: str = "") -> Infeasible:
     """A limit below the smallest value that the net can reach; `given` says under which other limits."""
     unit = UNITS[name]
+    name = "latency_ms" if name == "cycles" else name
     return Infeasible(
         f"{name}: allowed are {limit:,.10g} {unit}, the smallest feasible{given} is {smallest:,.10g}; layer {worst} takes "
         f"most of it; allow at least {smallest:,.10g}, {REMEDY}",
@@ -45,19 +45,18 @@ def largest_layer(table: Table, name: str) -> str:
     return max(table, key=lambda layer: min(getattr(option, name) for option in layer.options)).name
 
 
-def explain(table: Table, limits: Limits, *, beside: Mapping[str, int], ratio: float = 1.0) -> Infeasible:
-    """Why a table has no choice within the limits.
+def explain(table: Table, limits: Limits, *, beside: Mapping[str, int], clock_hz: int = 1) -> Infeasible:
+    """Why a table has no choice within the limits; `beside`: what stands beside the table's sums, by limit."""
 
-    `beside`: what stands beside the table's sums, by limit. `ratio`: executed instructions per estimated one.
-    """
-
-    def shown(name: str, value: float) -> float:
-        return ceil(value * ratio) if name == "instructions" else value + beside.get(name, 0)
+    def shown(name: str, value: int) -> float:
+        total = value + beside.get(name, 0)
+        return 1e3 * total / clock_hz if name == "cycles" else total
 
     for name in limits.additive():
         smallest = sum(min(getattr(option, name) for option in layer.options) for layer in table)
         if smallest > getattr(limits, name):
-            return refuse(name, shown(name, getattr(limits, name)), shown(name, smallest), largest_layer(table, name))
+            allowed = shown(name, getattr(limits, name))
+            return refuse(name, allowed, shown(name, smallest), largest_layer(table, name))
     for name in limits.additive():
         found = solve(table, limits.without(name), minimise=name)
         if found is not None:

@@ -8,15 +8,22 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-ADDITIVE = ("weight_bytes", "flash_bytes", "bit_operations", "instructions")  # a choice costs the sum over its layers
+ADDITIVE = (
+    "weight_bytes",
+    "flash_bytes",
+    "bit_operations",
+    "instructions",
+    "cycles",
+)  # a choice costs the sum over its layers
 
 
 @dataclass(frozen=True)
 class Option:
-    """One bit width of one layer. `loss` in nats; bytes as the encoder wrote them; `instructions` estimated.
+    """One bit width of one layer. `loss` in nats; bytes as the encoder wrote them.
 
     `weight_bytes` are those of the portable kernel's tables, which a model is said to have; `flash_bytes` those of the
-    kernel that the target's plan takes. `arena_bytes` is what this kernel needs; of a choice the largest counts.
+    kernel that the target's plan takes. `instructions` and `cycles` (upper end of the estimate) were counted where a
+    limit asks for them, else 0. `arena_bytes` is what the kernel needs; of a choice the largest counts.
     """
 
     bit_width: int
@@ -25,6 +32,7 @@ class Option:
     flash_bytes: int = 0
     bit_operations: int = 0
     instructions: int = 0
+    cycles: int = 0
     arena_bytes: int = 0
 
 
@@ -53,6 +61,7 @@ class Limits:
     flash_bytes: int | None = None
     bit_operations: int | None = None
     instructions: int | None = None
+    cycles: int | None = None
     arena_bytes: int | None = None
 
     def additive(self) -> tuple[str, ...]:
@@ -78,6 +87,7 @@ class Cost:
     flash_bytes: int
     bit_operations: int
     instructions: int
+    cycles: int
     arena_bytes: int
 
 

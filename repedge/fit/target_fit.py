@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import floor
+from typing import Any
 
 from convert.kernels import Prefer
 from deploy.config import TargetLimits
@@ -25,6 +26,7 @@ from repedge.fit.table import Allocation, LayerOptions, Limits, Table, bits_of, 
 from train.errors import BudgetExceeded
 
 ROUNDS = 12
+CHEAP_BITS = 4  # up to here kernels decode pairs of indices by a table
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ class TargetFit:
     say: Callable[[str], None]
     flash_beside: int = 0  # bytes of flash beside the tables
     ram_beside: int = 0  # bytes of RAM beside the arena
-    instructions_ratio: float = 0.0  # executed / estimated
-    latency_ratio: float = 0.0  # milliseconds, upper end / estimated instructions
+    instructions_beside: int = 0  # executed beside the layers' counts
+    cycles_beside: int = 0
+    counts: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
     def check(self) -> None:
         """`Infeasible` where a single limit is below the smallest value that this net can reach."""
@@ -105,17 +108,58 @@ class TargetFit:
             worst = largest_layer(table, "flash_bytes")
             raise refuse("flash_bytes", self.request.flash_bytes, measured.flash_bytes, worst)
         if self.request.counts:
-            fastest = tuple(min(layer.options, key=lambda option: option.instructions) for layer in table)
-            counted = self._measure(bits_of(table, fastest), "fastest")
-            self._check_counts(counted)
+            self._count_all()
 
-    def _check_counts(self, fastest: Measured) -> None:
-        limits = self.request.limits
-        for name, value in (("instructions", fastest.instructions), ("latency_ms", fastest.latency_ms)):
+    def _count_all(self) -> None:
+        """Count every layer at every width; the cheap widths first, so that a hopeless limit is told early."""
+        widths = sorted(self.layers.plans)
+        for number, bits in enumerate(widths):
+            if bits > CHEAP_BITS and widths[number - 1] <= CHEAP_BITS:
+                self._check_counts()
+            self._count(bits)
+        self._check_counts()
+
+    def _check_counts(self) -> None:
+        limits = self._limits()
+        table = [
+            LayerOptions(layer.name, tuple(o for o in layer.options if (layer.name, o.bit_width) in self.counts))
+            for layer in self._table()
+        ]
+        for name in ("instructions", "cycles"):
             limit = getattr(limits, name)
-            if limit is not None and value is not None and value > limit:
-                worst = max(fastest.layers, key=lambda row: row["instructions"])["name"]
-                raise refuse(name, limit, value, worst)
+            least = sum(min(getattr(option, name) for option in layer.options) for layer in table)
+            if limit is not None and least > limit:
+                raise explain(table, Limits(**{name: limit}), **self._shown())
+
+    def _count(self, bits: int) -> None:
+        """Count every layer at one bit width, all layers at once; what stands beside them is the pool."""
+        names = self.layers.names
+        try:
+            measured = self._measure(dict.fromkeys(names, bits), f"uniform-{bits}")
+        except BudgetExceeded:  # the chip cannot hold all layers at this width, but perhaps one of them
+            known = max(width for _, width in self.counts)
+            self.counts |= {(name, bits): self.counts[name, known] for name in names}
+            return
+        rows = {row["name"]: row for row in measured.layers}
+        self.counts |= {(name, bits): (rows[name]["instructions"], rows[name]["cycles_high"]) for name in names}
+        others = [row for name, row in rows.items() if name not in names]
+        self.instructions_beside = max(self.instructions_beside, sum(row["instructions"] for row in others))
+        self.cycles_beside = max(self.cycles_beside, sum(row["cycles_high"] for row in others))
+
+    def _shown(self) -> dict[str, Any]:
+        """How sums are told as the budget's figures."""
+        beside = {
+            "flash_bytes": self.flash_beside,
+            "instructions": self.instructions_beside,
+            "cycles": self.cycles_beside,
+        }
+        return {"beside": beside, "clock_hz": self.target.clock_hz}
+
+    @property
+    def target(self) -> CortexMTarget:
+        """The microcontroller."""
+        assert self.request.target is not None
+        return self.request.target
 
     def _check_ram(self) -> None:
         """The smallest arena is that of the neediest layer at its least."""
@@ -127,15 +171,14 @@ class TargetFit:
             raise refuse("ram_bytes", self.request.ram_bytes, needed, worst)
 
     def _plan(self) -> KernelPlan:
-        assert self.request.target is not None
-        target, ram = self.request.target, self.request.ram_bytes
+        target, ram = self.target, self.request.ram_bytes
         wanted = ram - target.stack_bytes - RESERVED_RAM_BYTES
         # not known before the first build
         limit = ram - self.ram_beside if self.ram_beside else None
         return KernelPlan(target.core, self.prefer, wanted, limit)
 
     def _table(self) -> list[LayerOptions]:
-        return build_table(self.layers, self.losses, self._plan())
+        return build_table(self.layers, self.losses, self._plan(), self.counts)
 
     def _measure(self, bits: dict[str, int], name: str) -> Measured:
         """Build (and run) one choice, and learn from it what stands beside the sums."""
@@ -144,28 +187,31 @@ class TargetFit:
         measured = self.bench.measure(
             model, f"{self.prefer}-{name}", prefer=self.prefer, ram_limit_bytes=self.request.ram_bytes
         )
-        table = build_table(self.layers, {}, replace(self._plan(), arena_limit=None))
+        plan = replace(self._plan(), arena_limit=None)
+        table = build_table(self.layers, {}, plan, self.counts)
         cost = cost_of(tuple(layer.at(bits[layer.name]) for layer in table))
         self.flash_beside = max(self.flash_beside, measured.flash_bytes - cost.flash_bytes)
         self.ram_beside = measured.ram_bytes - measured.arena_bytes
-        if measured.instructions is not None and measured.latency_ms is not None:
-            self.instructions_ratio = max(self.instructions_ratio, measured.instructions / cost.instructions)
-            self.latency_ratio = max(self.latency_ratio, measured.latency_ms / cost.instructions)
+        if measured.instructions is not None and cost.instructions:
+            cycles = sum(row["cycles_high"] for row in measured.layers)
+            self.instructions_beside = max(self.instructions_beside, measured.instructions - cost.instructions)
+            self.cycles_beside = max(self.cycles_beside, cycles - cost.cycles)
         return measured
 
     def _limits(self) -> Limits:
         """The budget less what stands beside the sums."""
         limits = self.request.limits
-        counts = []
+        instructions = cycles = None
         if limits.instructions is not None:
-            counts.append(floor(limits.instructions / self.instructions_ratio))
+            instructions = limits.instructions - self.instructions_beside
         if limits.latency_ms is not None:
-            counts.append(floor(limits.latency_ms / self.latency_ratio))
+            cycles = floor(limits.latency_ms * self.target.clock_hz / 1e3) - self.cycles_beside
         return Limits(
             weight_bytes=self.request.weight_bytes,
             flash_bytes=self.request.flash_bytes - self.flash_beside,
             bit_operations=self.request.bit_operations,
-            instructions=min(counts, default=None),
+            instructions=instructions,
+            cycles=cycles,
             arena_bytes=self.request.ram_bytes - self.ram_beside,
         )
 
@@ -175,7 +221,7 @@ class TargetFit:
             table, limits = self._table(), self._limits()
             allocation = allocate(table, limits)
             if allocation is None:
-                raise explain(table, limits, beside={"flash_bytes": self.flash_beside}, ratio=self.instructions_ratio)
+                raise explain(table, limits, **self._shown())
             measured = self._measure(bits_of(table, allocation), f"round-{number}")
             if keeps(self.request, measured):
                 return Solution(self.prefer, table, limits, allocation, measured)
