@@ -149,18 +149,22 @@ def bench_of(net: Net, request: Request, work: Path) -> Bench | None:
 
 
 def _feasible(prepared: Prepared, request: Request, settings: Settings) -> list[TargetFit]:
-    """The preferences whose smallest firmware keeps the budget; all of them refused is `Infeasible` with the best one."""
+    """The preferences whose smallest firmware keeps the budget: all of them, or the first one that can.
+
+    After a refusal only that preference is tried which could do better in the broken limit.
+    """
     bench = bench_of(prepared.net, request, prepared.work)
     if bench is None:
         return []
-    found: list[TargetFit] = []
-    refused: list[Infeasible] = []
-    for prefer in settings.prefers:
-        fit = TargetFit(prepared.layers, {}, request, prefer, bench, _teller(prepared.progress))
+    waiting, found, refused = list(settings.prefers), [], []
+    while waiting:
+        fit = TargetFit(prepared.layers, {}, request, waiting.pop(0), bench, _teller(prepared.progress))
         try:
             fit.check()
         except Infeasible as reason:
             refused.append(reason)
+            if not settings.any_prefer:
+                waiting = [prefer for prefer in waiting if prefer == _remedy(fit.prefer, reason.facts["limit"])]
             continue
         found.append(fit)
         if not settings.any_prefer:
@@ -170,6 +174,13 @@ def _feasible(prepared: Prepared, request: Request, settings: Settings) -> list[
         same = [reason for reason in refused if reason.facts["limit"] == refused[0].facts["limit"]]
         raise min(same, key=lambda reason: reason.facts["smallest_feasible"])
     return found
+
+
+def _remedy(prefer: Prefer, limit: str) -> Prefer | None:
+    """What could do better: `flash` has the least code, `speed` the fewest instructions; only `flash` may miss a smaller arena."""
+    if limit == "ram_bytes":
+        return "ram" if prefer == "flash" else None
+    return "flash" if limit == "flash_bytes" else "speed"
 
 
 def _teller(progress: Progress) -> Callable[[str], None]:

@@ -101,7 +101,8 @@ class TargetFit:
 
     def check(self) -> None:
         """`Infeasible` where a single limit is below the smallest value that this net can reach."""
-        measured = self._measure(dict.fromkeys(self.layers.names, min(self.layers.plans)), "smallest")
+        fewest = min(self.layers.plans)
+        measured = self._measure(dict.fromkeys(self.layers.names, fewest), f"uniform-{fewest}")
         self._check_ram()
         table = self._table()
         if measured.flash_bytes > self.request.flash_bytes:
