@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -198,3 +202,11 @@ def test_a_limit_on_an_unverified_figure_of_the_report_is_refused():
     assert check(report, flash_bytes=100)["passed"]
     with pytest.raises(ConfigError, match=r"targets\.m4\.latency_ms: it would rest on clock_hz"):
         check(report, latency_ms=5)
+
+
+def test_the_budget_and_the_workflow_of_the_page_on_budgets_are_valid():
+    page = (Path(__file__).parents[2] / "docs" / "budgets.md").read_text()
+    budget, workflow = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    check_figures_exist(BudgetConfig.model_validate(budget), [load_target("cortex-m4")])
+    commands = [step["run"] for step in workflow["jobs"]["budget"]["steps"] if "run" in step]
+    assert any("repedge check" in command and "--junit" in command for command in commands)
