@@ -32,9 +32,7 @@ def _run_of(options: argparse.Namespace) -> Any:
 
     out = options.out or Path("runs") / recipe.name
     folder = check_run_folder(out, recipe.name, force=options.force)
-    float_from = getattr(options, "float_from", None)
-    progress = Progress(options.quiet)
-    return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, progress, float_from)
+    return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, Progress(options.quiet))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -231,6 +229,13 @@ def init(options: argparse.Namespace) -> int:
         else f"wrote {options.recipe}; next: repedge run {options.recipe}"
     )
     return 0
+
+
+def zoo(options: argparse.Namespace) -> int:
+    """List the zoo, or make a run folder of one of its models."""
+    from repedge import zoo as models
+
+    return models.print_models(as_json=options.json) if options.action == "list" else models.fetch(options)
 
 
 def completion(options: argparse.Namespace) -> int:

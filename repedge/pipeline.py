@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deploy.backends import HOST, run_baselines, run_host, run_target
+from deploy.backends import AARCH64, HOST, run_baselines, run_host, run_target
 from deploy.report_data import RunFacts, build_report
 from deploy.report_html import write_html
 from deploy.report_schema import write_report
@@ -21,10 +21,12 @@ from repedge.doctor import tool_versions
 from repedge.progress import Progress
 from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
+from repedge.zoo import zoo_key
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest
-from train.checkpoint import MODEL_FILE, checkpoint_path
+from train.checkpoint import MODEL_FILE
 from train.dataset import Dataset, load_dataset
 from train.errors import ArtefactError, ConfigError
+from train.zoo import source_hashes, training_folder
 
 CALIBRATION_IMAGES = 1024
 
@@ -40,7 +42,6 @@ class Run:
     resume: bool
     force: bool
     progress: Progress
-    float_from: Path | None = None  # a training folder whose float net replaces the float phase
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -59,13 +60,16 @@ def train_stage(run: Run) -> Manifest:
     dataset = run.dataset
     run.claim()
     training = run.recipe.training()
+    if manifest := finished(run.folder.train, zoo_key(training, dataset.sha256)):
+        run.progress.say("  train    as the zoo holds it")
+        return manifest
     key = stage_key(
         stage="train",
         recipe=training.model_dump(mode="json"),
+        sources={source: source_hashes(source) for source in training.sources()},
         data=dataset.sha256,
         source=source_hash("train"),
         device=run.device,
-        **_float_origin(run.float_from),
     )
     manifest = finished(run.folder.train, key)
     if manifest:
@@ -82,21 +86,10 @@ def train_stage(run: Run) -> Manifest:
         device=run.device,
         resume=run.resume,
         quiet=run.progress.quiet,
-        float_from=run.float_from,
     )
     shutil.rmtree(run.folder.train, ignore_errors=True)
     partial.rename(run.folder.train)
     return manifest
-
-
-def _float_origin(folder: Path | None) -> dict[str, str]:
-    """What the training's key says of a float net from elsewhere: its hash."""
-    if folder is None:
-        return {}
-    path = checkpoint_path(folder, "float")
-    if not path.is_file():
-        raise ConfigError(f"--float-from {folder}: no {path.name} in it; give the train folder of a run")
-    return {"float_from": sha256_file(path)}
 
 
 def _claim_partial(partial: Path, run: Run) -> None:
@@ -115,7 +108,7 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     """Merge, lower, write and read back every format."""
     from convert.stage import convert_checkpoint
 
-    source = checkpoint or run.folder.train
+    source = training_folder(str(checkpoint)) if checkpoint else _training_of(run)
     checkpoints = checkpoint_hashes(source, foreign=checkpoint is not None)
     dataset = run.dataset
     run.claim()
@@ -152,6 +145,19 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     return manifest
 
 
+def _training_of(run: Run) -> Path:
+    """The run's own training folder, or, where nothing is to be trained, that of the model it starts from."""
+    start, phases = run.recipe.train.start_from, run.recipe.train
+    if start is None or (run.folder.train / MANIFEST_NAME).is_file():
+        return run.folder.train
+    if phases.qat_phase.epochs:
+        raise ConfigError(
+            f"{run.folder.train}: not trained yet, and train.qat_phase.epochs is {phases.qat_phase.epochs}; run "
+            f"repedge train first, or set train.qat_phase.epochs=0 to convert {start} as it is"
+        )
+    return training_folder(start)
+
+
 def checkpoint_hashes(source: Path, *, foreign: bool) -> dict[str, str]:
     """SHA-256 of a training folder's files; only a folder from elsewhere may come without a manifest."""
     if foreign and not (source / MANIFEST_NAME).is_file():
@@ -165,6 +171,8 @@ def _training_facts(run: Run) -> Manifest:
     """The training's manifest; for a checkpoint from elsewhere one that only knows the data set."""
     if (run.folder.train / MANIFEST_NAME).is_file():
         return read_manifest(run.folder.train)
+    if run.recipe.train.start_from is not None and not run.recipe.train.qat_phase.epochs:
+        return read_manifest(training_folder(run.recipe.train.start_from))
     dataset = run.dataset
     facts = {"name": dataset.name, "split_sizes": dataset.split_sizes, "sha256": dataset.sha256}
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -195,8 +203,16 @@ def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
     }
 
 
+def host_options(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe says of the host's back ends; the number of emulated images only where one is emulated."""
+    options: dict[str, Any] = {"runtimes": recipe.deploy.runtimes}
+    if AARCH64 in recipe.deploy.runtimes:
+        options["emulated_images"] = recipe.deploy.emulated_images
+    return options
+
+
 def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manifest) -> None:
-    options = {} if name == HOST else target_options(run.recipe, name)
+    options = host_options(run.recipe) if name == HOST else target_options(run.recipe, name)
     key = stage_key(
         stage="deploy",
         target=name if name == HOST else load_target(name).model_dump(mode="json"),
@@ -209,7 +225,7 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
     def work(folder: Path) -> Manifest:
         with run.progress.step("deploy", Path(name).stem):
             if name == HOST:
-                results = [*run_host(converted, folder), *_run_baselines(run, converted, folder)]
+                results = [*run_host(converted, folder, **options), *_run_baselines(run, converted, folder)]
             else:
                 results = run_target(converted, load_target(name), folder, **options)
         save_results(results, folder)

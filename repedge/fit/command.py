@@ -118,7 +118,7 @@ class _Fit:
         start = self._start(self.work)
         chosen = self._best([start.net(path) for path in self.options.nets])
         facts = fit_facts(chosen, self.settings, self.budget)
-        recipe = self._recipe(chosen.net.recipe, chosen.solution.bits, chosen.solution.prefer)
+        recipe = self._recipe(chosen.net.recipe, chosen.solution.bits, chosen.solution.prefer, chosen.net.folder)
         write_text(self.folder.path / RECIPE_FILE, recipe.to_yaml())
         self._keep(facts)
         if self.options.compare:
@@ -148,9 +148,13 @@ class _Fit:
             raise min(refused, key=_smallest_feasible)
         return min(found, key=lambda chosen: chosen.expected_loss)
 
-    def _recipe(self, recipe: Recipe, bits: dict[str, int], prefer: str | None) -> Recipe:
+    def _recipe(self, recipe: Recipe, bits: dict[str, int], prefer: str | None, start: Path | None = None) -> Recipe:
+        """The recipe to run; its training starts from the float net at `start`."""
         target = self.options.target or (self.request.target.name if self.request.target else None)
         fitted = fitted_recipe(recipe, name=self.name, bits=bits, budget=self.budget, target=target, prefer=prefer)
+        if start is not None:
+            sources = {"start_from": str(start), "continue_from": None}
+            fitted = fitted.model_copy(update={"train": fitted.train.model_copy(update=sources)})
         return self._with_epochs(fitted)
 
     def _with_epochs(self, recipe: Recipe) -> Recipe:
@@ -176,7 +180,6 @@ class _Fit:
             resume=not options.force,
             force=options.force,
             progress=self.progress,
-            float_from=chosen.net.folder,
         )
         return train_and_check(run, chosen, self.request, self.work)
 

@@ -130,14 +130,17 @@ class Comparison:
 
 
 def with_bits(recipe: Recipe, bits: dict[str, int]) -> Recipe:
-    """The recipe with a bit width per layer."""
+    """The recipe with a bit width per layer; its float net is handed over apart."""
+    train = recipe.train.model_copy(update={"start_from": None, "continue_from": None})
     weights = recipe.quantize.weights.model_copy(update={"layers": dict(bits)})
-    return recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update={"weights": weights})})
+    quantize = recipe.quantize.model_copy(update={"weights": weights})
+    return recipe.model_copy(update={"train": train, "quantize": quantize})
 
 
 def with_seed(recipe: Recipe, seed: int) -> Recipe:
-    """The recipe of another seed, under another name, because its float net is another one."""
-    return recipe.model_copy(update={"seed": seed, "name": f"{recipe.name}-seed{seed}"})
+    """The recipe of another seed, under another name: its float net is another one, trained from scratch."""
+    train = recipe.train.model_copy(update={"start_from": None, "continue_from": None})
+    return recipe.model_copy(update={"seed": seed, "name": f"{recipe.name}-seed{seed}", "train": train})
 
 
 def summary(lines: Sequence[Line]) -> list[dict[str, Any]]:

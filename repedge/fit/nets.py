@@ -20,6 +20,7 @@ from train.dataset import Dataset, load_dataset
 from train.errors import ArtefactError, ConfigError
 from train.loop import train_model
 from train.split import split_validation
+from train.zoo import PREFIX, model_folder, training_folder
 
 
 @dataclass(frozen=True)
@@ -63,26 +64,30 @@ class Start:
     from_qat: bool = False
 
     def recipe_of(self, path: Path) -> Recipe:
-        """The recipe of a run folder, or the recipe itself."""
-        if path.is_dir() and not (path / RECIPE_FILE).is_file():
+        """The recipe of a run folder or zoo model, or the recipe itself."""
+        folder = _folder_of(path)
+        if folder is None:
+            return load_recipe(path, self.overrides)
+        if not (folder / RECIPE_FILE).is_file():
             raise ArtefactError(
                 f"{path}: no {RECIPE_FILE} in it; give the folder of a run (repedge train or run writes one) or a recipe"
             )
-        if not path.exists():
-            raise ConfigError(f"{path}: no such run folder or recipe; give one that exists")
-        return load_recipe(path / RECIPE_FILE if path.is_dir() else path, self.overrides)
+        return load_recipe(folder / RECIPE_FILE, self.overrides)
 
     def net(self, path: Path) -> Net:
-        """The net of a run folder or recipe, with its float checkpoint below `work`."""
-        recipe = self.recipe_of(path)
-        if not path.is_dir():
+        """The net of a run folder, zoo model or recipe, with its float checkpoint below `work`."""
+        recipe, folder = self.recipe_of(path), _folder_of(path)
+        if folder is None:
             return self.net_of(recipe)
-        self._adopt(path / "train", self._folder(recipe))
+        self._adopt(training_folder(str(folder)), self._folder(recipe))
         return self._loaded(recipe)
 
     def net_of(self, recipe: Recipe) -> Net:
         """The net of a recipe, its float phase trained unless it was before."""
-        self._train(recipe, self._folder(recipe))
+        if recipe.train.start_from is not None:
+            self._adopt(training_folder(recipe.train.start_from), self._folder(recipe))
+        else:
+            self._train(recipe, self._folder(recipe))
         return self._loaded(recipe)
 
     def _folder(self, recipe: Recipe) -> Path:
@@ -136,6 +141,15 @@ class Start:
             quiet=self.quiet,
             measure_test=False,
         )
+
+
+def _folder_of(path: Path) -> Path | None:
+    """The folder of a run or of `zoo:NAME`; None of a recipe."""
+    if str(path).startswith(PREFIX):
+        return model_folder(str(path).removeprefix(PREFIX))
+    if not path.exists():
+        raise ConfigError(f"{path}: no such run folder or recipe; give one that exists, or zoo:NAME")
+    return path if path.is_dir() else None
 
 
 def _copy(source: Path, destination: Path) -> None:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 EXAMPLES = """\
-A net is the folder of a run, or a recipe whose float net is then trained first. Of several nets (widths, say) the one
+A net is the folder of a run, zoo:NAME, or a recipe whose float net is then trained first. Of several nets (widths, say) the one
 with the least expected loss within the budget is taken. Sizes may end in K or KiB (1024 bytes) or M or MiB.
 
 examples:
@@ -36,7 +36,7 @@ def seeds(text: str) -> tuple[int, ...]:
 
 def add_fit(parser: argparse.ArgumentParser) -> None:
     """All arguments but --json and --quiet."""
-    parser.add_argument("nets", type=Path, nargs="+", metavar="NET", help="run folder or recipe")
+    parser.add_argument("nets", type=Path, nargs="+", metavar="NET", help="run folder, zoo:NAME or recipe")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder to write (default: runs/<name>-fit)")
     _add_budget(parser)
     parser.add_argument(

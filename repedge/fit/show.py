@@ -28,8 +28,7 @@ def print_fit(facts: Mapping[str, Any], folder: Path) -> None:
             print(f"{name}: {entry['top1']:.2f} % of {entry['images']} validation images")
         print_budget(facts["budget_after_training"])
     print(f"wrote {folder / 'recipe.yaml'}, {folder / 'fit' / 'fit.json'} and {folder / 'fit' / 'pareto.html'}")
-    source = folder / "fit" / "float" / facts["net"]
-    print(f"next: repedge run {folder / 'recipe.yaml'} --out {folder} --float-from {source}")
+    print(f"next: repedge run {folder / 'recipe.yaml'} --out {folder}")
 
 
 def _layers(facts: Mapping[str, Any]) -> Table:
