@@ -40,7 +40,7 @@ class Settings:
     lowest_bits: int = 2
     highest_bits: int = 8
     images: int = 512
-    rounds: int = 2  # of measuring around the choice so far and choosing again; exact and greedy
+    rounds: int = 2  # of measuring around the choice so far and choosing again; exact only
     gate_steps: int = 300
     prefers: tuple[Prefer, ...] = ("speed", "ram", "flash")
     any_prefer: bool = False
@@ -98,19 +98,25 @@ def prepare(net: Net, request: Request, settings: Settings, work: Path, progress
 def choose(prepared: Prepared, request: Request, settings: Settings) -> Chosen:
     """The best choice for one net; `Infeasible` where there is none.
 
-    Exact and greedy choose again on losses measured around their choice, as long as all layers together lose less.
+    `exact` is no last word, because layers do not suffer independently: of its choice and greedy's the one is taken that
+    loses less with all layers at once, and the choice is made again on losses measured around it, as long as that helps.
     """
     layers, progress = prepared.layers, prepared.progress
     fits = _feasible(prepared, request, settings)
     losses = prepared.losses()
+
+    def solved(by: Allocate, measured: Losses) -> Chosen:
+        return _chosen(prepared, losses, _solve(fits, layers, measured, request, by))
+
     chooser = allocator(prepared, settings)
-    best = _chosen(prepared, losses, _solve(fits, layers, losses, request, chooser))
-    rounds = settings.rounds if settings.method in ("exact", "greedy") else 0
-    for number in range(1, rounds + 1):
+    best = solved(chooser, losses)
+    if settings.method != "exact" or not settings.rounds:
+        return best
+    best = min(best, solved(allocation.greedy, losses), key=lambda chosen: chosen.joint)
+    for number in range(1, settings.rounds + 1):
         bits = best.solution.bits
         progress.say(f"  fit      round {number}: sensitivities around the choice, divergence {best.joint:.4g} nats")
-        around = relative_losses(prepared.losses(bits), bits, best.joint)
-        found = _chosen(prepared, losses, _solve(fits, layers, around, request, chooser))
+        found = solved(chooser, relative_losses(prepared.losses(bits), bits, best.joint))
         if found.joint >= best.joint:
             break
         best = found

@@ -100,6 +100,15 @@ def test_a_qat_net_without_its_float_net_can_be_fitted(small_run, tmp_path, caps
     assert json.loads(capsys.readouterr().out)["budget_after_training"]["passed"]
 
 
+def test_rounds_never_end_with_more_loss_than_greedy_or_the_plain_optimum(small_run, tmp_path, capsys):
+    joint = {}
+    for name, extra in (("default", ()), ("plain", ("--rounds", "0")), ("greedy", ("--method", "greedy"))):
+        arguments = fit(small_run, tmp_path / name, *extra, "--weight-bytes", str(BUDGET), "--no-train", "--json")
+        assert main(arguments) == 0
+        joint[name] = json.loads(capsys.readouterr().out)["joint_loss"]
+    assert joint["default"] <= min(joint["plain"], joint["greedy"])
+
+
 @pytest.mark.parametrize("method", ["greedy", "cgmq", "uniform"])
 def test_every_method_keeps_the_budget(small_run, tmp_path, capsys, method):
     extra = ("--method", method, "--gate-steps", "10", "--weight-bytes", str(BUDGET), "--no-train", "--json")
