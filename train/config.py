@@ -195,6 +195,13 @@ class PostTrainingConfig(Section):
         "kmeans",
         description="optimal int8 codebook, or uniform levels with the step from max|W| or least squared error",
     )
+    reconstruction: Literal["none", "adaround", "repapq"] = Field(
+        "none", description="then fit every layer to its float output: roundings, or an affine and the kernel"
+    )
+    diagonal_split: bool = Field(
+        False, description="keep the centre tap's diagonal apart, 8 bit: a rival measured for its accuracy, not lowered"
+    )
+    iterations: int = Field(400, ge=1, description="reconstruction: steps per layer, 32 images each")
 
 
 class QuantizeConfig(Section):
