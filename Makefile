@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-accuracy lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-accuracy bench-training lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ bench-kernels: setup  ## Count every kernel's instructions under emulation: benc
 
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy
+
+bench-training: setup  ## Cost of a training step relative to plain BN and LSQ: benchmarks/results/training.json
+	$(BIN)/python -m benchmarks.training
 
 lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .
