@@ -216,13 +216,23 @@ class TrainConfig(Section):
     """Float phase, then QAT phase. `qat_phase.epochs: 0` leaves quantization to `convert` (post-training).
 
     `start_from` (a run folder or `zoo:NAME`) replaces the float phase by that model's float net; with
-    `qat_phase.epochs: 0` nothing is trained, and a model that is quantized already stays as it is.
+    `qat_phase.epochs: 0` nothing is trained, and a model that is quantized already stays as it is. `continue_from`
+    (the same kinds of source) gives the float phase its first weights, and it trains on from there.
     """
 
     start_from: str | None = None
+    continue_from: str | None = None
     float_phase: PhaseConfig = PhaseConfig(epochs=20)
     qat_phase: QatPhaseConfig = QatPhaseConfig(epochs=10, learning_rate=0.01)
     threads: int = Field(0, ge=0, description="CPU threads; 0 = all")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrainConfig:
+        if self.start_from is not None and self.continue_from is not None:
+            raise ValueError(
+                "train.start_from (instead of a float phase) and train.continue_from exclude each other; remove one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _float_phase_has_a_teacher(self) -> TrainConfig:
@@ -248,5 +258,5 @@ class TrainingRecipe(Section):
     def sources(self) -> list[str]:
         """The trained models that this training starts from or learns from."""
         phases = self.train.float_phase, self.train.qat_phase
-        names = [self.train.start_from, *(phase.distillation.teacher for phase in phases)]
+        names = [self.train.start_from, self.train.continue_from, *(phase.distillation.teacher for phase in phases)]
         return sorted({name for name in names if name is not None})

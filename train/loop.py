@@ -41,7 +41,7 @@ from train.progress import Progress
 from train.qat import finish_qat, start_qat
 from train.resume import RESUME_FILE, Position, load_position, restore, save_position
 from train.split import split_validation
-from train.start import adopt_float_net, adopt_quantized, adopted_accuracy
+from train.start import adopt_float_net, adopt_quantized, adopted_accuracy, same_float_net
 from train.zoo import training_folder
 
 STAGE = "train"
@@ -154,7 +154,7 @@ class _Training:
         if self.float_from is not None and not in_qat:
             adopt_float_net(self.float_from, self.folder, self.description)
         elif not in_qat:
-            self._run_phase(self._fresh_network(), found)
+            self._run_phase(self._first_network(), found)
         if self.recipe.train.qat_phase.epochs:
             network = self._place(load_network(self.folder, "float"))
             self.partner = FloatPartner(network)
@@ -179,7 +179,11 @@ class _Training:
             quiet=self.quiet,
         )
 
-    def _fresh_network(self) -> RepVGG:
+    def _first_network(self) -> RepVGG:
+        """What the float phase begins with: new weights, or those of another training."""
+        source = self.recipe.train.continue_from
+        if source is not None:
+            return self._place(same_float_net(training_folder(source), self.description))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)  # torch's initialisers draw from the global generator
             return self._place(build_network(self.description))

@@ -52,8 +52,7 @@ class ScaledBatchNorm(BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Batch statistics in training (running ones are updated as BatchNorm2d does), running ones in evaluation."""
         if self.training:
-            exact = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-            variance, mean = torch.var_mean(exact, dim=(0, 2, 3), correction=0)
+            variance, mean = torch.var_mean(x.to(self.running_mean.dtype), dim=(0, 2, 3), correction=0)
             self._track(mean, variance, count=x.numel() // x.shape[1])
         else:
             variance, mean = self.running_var, self.running_mean

@@ -16,13 +16,14 @@ from train.checkpoint import (
     save_network,
 )
 from train.errors import ArtefactError
+from train.model import RepVGG
 
 QUANTIZED_FILES = ("qat.safetensors", INTEGER_MODEL_FILE)
 SAME = ("model", "norm", "class_names", "input_hwc")
 
 
-def adopt_float_net(source: Path, folder: Path, description: ModelDescription) -> None:
-    """Take the float net of another training, which must be of the same model, norm, classes and input."""
+def same_float_net(source: Path, description: ModelDescription) -> RepVGG:
+    """The float net of another training, which must be of the same model, norm, classes and input."""
     theirs = load_description(source)
     different = [name for name in SAME if getattr(theirs, name) != getattr(description, name)]
     if different:
@@ -30,7 +31,12 @@ def adopt_float_net(source: Path, folder: Path, description: ModelDescription) -
             f"{source}: its float net has another {', '.join(different)} than this recipe, allowed is the same model, "
             f"norm, classes and input; write its {different[0]} into the recipe, or name another source"
         )
-    save_network(folder, load_network(source, "float"))
+    return load_network(source, "float")
+
+
+def adopt_float_net(source: Path, folder: Path, description: ModelDescription) -> None:
+    """Take the float net of another training in place of a float phase."""
+    save_network(folder, same_float_net(source, description))
 
 
 def adopt_quantized(source: Path, folder: Path) -> ModelDescription | None:

@@ -261,3 +261,13 @@ def test_a_float_phase_that_cannot_learn_so_is_refused(distillation):
     content["train"]["float_phase"]["distillation"] = distillation
     with pytest.raises(ValueError, match=r"allowed is kind float with a teacher|set distillation\.kind"):
         TrainingRecipe.model_validate(content)
+
+
+def test_a_float_phase_that_continues_begins_with_the_weights_of_the_other_training(whole, tmp_path):
+    config = recipe(learning_rate=1e-12)
+    phases = config.train.model_copy(update={"continue_from": str(whole), "qat_phase": QatPhaseConfig(epochs=0)})
+    config = config.model_copy(update={"train": phases})
+    train_model(config, tmp_path / "on", key="key", recipe_sha256="", quiet=True)
+    before = load_network(whole, "float").classifier.weight
+    assert torch.allclose(load_network(tmp_path / "on", "float").classifier.weight, before, atol=1e-6)
+    assert not torch.equal(before, torch.zeros_like(before))
