@@ -179,7 +179,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # one thread: the ratios do not depend on how idle the other cores are
     names = set(options.variants.split(",")) if options.variants else {variant.name for variant in VARIANTS}
-    names |= {variant.baseline for variant in VARIANTS if variant.name in names}
+    for _ in range(2):  # a baseline has one itself
+        names |= {variant.baseline for variant in VARIANTS if variant.name in names}
     chosen = [variant for variant in VARIANTS if variant.name in names]
     if not chosen:
         print(
