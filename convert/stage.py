@@ -1,7 +1,7 @@
 """The conversion of one checkpoint: merge, lower, write every format, read each back and compare it.
 
 The folder gets `merged.safetensors`, `integer_model.safetensors`, `vectors.npz`, `model_float.onnx`,
-`model_float.tflite`, `model_integer.onnx`, `model_qdq.onnx`, `model_int8.tflite`,
+`model_float.tflite`, `model_float16.tflite`, `model_integer.onnx`, `model_qdq.onnx`, `model_int8.tflite`,
 `model_int4.tflite` (where a codebook lies on the int4 grid), the TVM module and the C tables in `c/`.
 """
 
@@ -38,7 +38,7 @@ from convert.onnx_qdq import write_qdq_onnx
 from convert.tflite_exact import FILE_NAME as INT8_FILE
 from convert.tflite_exact import verify_tflite, write_tflite
 from convert.tflite_float import FILE_NAME as FLOAT_FILE
-from convert.tflite_float import verify_float_tflite, write_float_tflite
+from convert.tflite_float import HALF_FILE_NAME, verify_float_tflite, verify_half_tflite, write_float_tflite
 from convert.tflite_int4 import FILE_NAME as INT4_FILE
 from convert.tflite_int4 import write_int4_tflite
 from convert.tvm_module import write_tvm_module
@@ -160,14 +160,15 @@ def _metrics(
 
 
 def _write_float(merged: FloatNetwork, images: NDArray[np.uint8], folder: Path, step: Step) -> dict[str, float]:
-    """Float ONNX and TFLite; returns the largest difference of each from the float64 net."""
+    """Float ONNX and TFLite; returns the largest difference of each from the net it must be."""
     with step("float ONNX"):
         write_float_onnx(merged, folder / ONNX_FILE)
         onnx_difference = verify_float_onnx(merged, folder / ONNX_FILE, images)
     with step("float TFLite by onnx2tf"):
-        write_float_tflite(folder / ONNX_FILE, folder / FLOAT_FILE)
+        write_float_tflite(folder / ONNX_FILE, folder / FLOAT_FILE, folder / HALF_FILE_NAME)
         tflite_difference = verify_float_tflite(merged, folder / ONNX_FILE, folder / FLOAT_FILE, images)
-    return {"onnx": onnx_difference, "tflite": tflite_difference}
+        half_difference = verify_half_tflite(merged, folder / HALF_FILE_NAME, images)
+    return {"onnx": onnx_difference, "tflite": tflite_difference, "tflite_float16": half_difference}
 
 
 def _write_exact(model: IntegerModel, folder: Path, step: Step) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deploy.backends import HOST, run_baselines, run_host, run_target
+from deploy.backends import AARCH64, HOST, run_baselines, run_host, run_target
 from deploy.report_data import RunFacts, build_report
 from deploy.report_html import write_html
 from deploy.report_schema import write_report
@@ -239,8 +239,16 @@ def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
     }
 
 
+def host_options(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe says of the host's back ends; the number of emulated images only where one is emulated."""
+    options: dict[str, Any] = {"runtimes": recipe.deploy.runtimes}
+    if AARCH64 in recipe.deploy.runtimes:
+        options["emulated_images"] = recipe.deploy.emulated_images
+    return options
+
+
 def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manifest) -> None:
-    options = {} if name == HOST else target_options(run.recipe, name)
+    options = host_options(run.recipe) if name == HOST else target_options(run.recipe, name)
     key = stage_key(
         stage="deploy",
         target=name if name == HOST else load_target(name).model_dump(mode="json"),
@@ -253,7 +261,7 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
     def work(folder: Path) -> Manifest:
         with run.progress.step("deploy", Path(name).stem):
             if name == HOST:
-                results = [*run_host(converted, folder), *_run_baselines(run, converted, folder)]
+                results = [*run_host(converted, folder, **options), *_run_baselines(run, converted, folder)]
             else:
                 results = run_target(converted, load_target(name), folder, **options)
         save_results(results, folder)
