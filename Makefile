@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware test-packages docs transcript bench-fit
+.PHONY: help run test test-boards bench-kernels bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware test-packages docs transcript bench-fit bench-training
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,8 @@ bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks
 
 bench-fit: setup  ## Methods of `repedge fit` at equal bytes (hours; resumable): benchmarks/results/fit.jsonl, benchmarks/FIT.md
 	$(BIN)/python -m benchmarks.fit
+bench-training: setup  ## Cost of a training step relative to plain BN and LSQ: benchmarks/results/training.json
+	$(BIN)/python -m benchmarks.training
 
 bench-formats: setup  ## Weigh the weights inside each artefact (RUNS="runs/a zoo/b", else synthetic nets): benchmarks/results/formats.json, benchmarks/FORMATS.md
 	$(BIN)/python -m benchmarks.formats $(RUNS)

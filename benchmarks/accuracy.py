@@ -1,21 +1,26 @@
 """The accuracy benchmark: trains every cell of a grid that has no line yet, one JSON line per cell, then the tables.
 
     python -m benchmarks.accuracy [--grid FILE] [--results FILE] [--tables FILE] [--work DIR] [--only-state]
-                                  [--test factor=value ...] [--data-dir DIR] [--device NAME]
+                                  [--test factor=value ...] [--data-dir DIR] [--device NAME] [--jobs N]
 
 It states the hours before it starts, can be interrupted at any time (a cell goes on after its last whole epoch) and
 never repeats a finished cell. Cells are measured on the validation split; `--test` measures the test split for the
-finished cells that match, and for nothing else.
+finished cells that match, and for nothing else. With `--jobs N` that many processes share the cells: those with the same
+float net stay together, every process appends its lines to the one results file under a lock.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import os
 import platform
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +31,10 @@ import torch
 from benchmarks.accuracy_facts import float_facts
 from benchmarks.accuracy_grid import Cell, Grid, cells_of, load_grid
 from benchmarks.accuracy_hours import seconds_of
+from benchmarks.accuracy_share import WHOLE, Share
 from benchmarks.accuracy_tables import write_tables
 from convert import reference
+from convert.diagonal_split import split_logits
 from convert.from_float import lower_float
 from convert.merge import merge_network
 from repedge.pipeline import git_commit
@@ -35,7 +42,7 @@ from train.artefact import read_manifest, write_json, write_text
 from train.checkpoint import load_network
 from train.config import PhaseConfig, QatPhaseConfig, TrainingRecipe
 from train.dataset import Dataset, load_dataset
-from train.errors import PipelineError
+from train.errors import PipelineError, ToolFailed
 from train.evaluate import top1
 from train.loop import train_model
 from train.split import split_validation
@@ -74,23 +81,62 @@ class Bench:
             found[line["cell"]] = line
         return found
 
-    def keep(self, lines: dict[str, Line]) -> None:
-        """Write all lines as a whole."""
-        write_text(self.results, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines.values()))
+    def keep(self, line: Line) -> None:
+        """Append one finished cell; other processes may do so at the same time."""
+        with self._locked():
+            if self.results.is_file():
+                content = self.results.read_bytes()
+                if content and not content.endswith(b"\n"):  # a line that a crash cut short
+                    os.truncate(self.results, content.rfind(b"\n") + 1)
+            with self.results.open("a") as handle:
+                handle.write(json.dumps(line, sort_keys=True) + "\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+
+    def change(self, cell: str, facts: Line) -> None:
+        """Add facts to the line of a finished cell."""
+        with self._locked():
+            lines = self.lines()
+            lines[cell] |= facts
+            write_text(self.results, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines.values()))
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Alone with the results file, among all processes of this machine."""
+        self.results.parent.mkdir(parents=True, exist_ok=True)
+        self.work.mkdir(parents=True, exist_ok=True)
+        with (self.work / "results.lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
 
 
-def run_bench(bench: Bench, *, say: Callable[[str], None]) -> dict[str, Line]:
-    """Train what is missing; returns all lines."""
+def run_bench(bench: Bench, *, say: Callable[[str], None], share: Share = WHOLE) -> dict[str, Line]:
+    """Train what is missing of a share of the cells; returns all lines."""
     lines = bench.lines()
-    missing = [cell for cell in cells_of(bench.grid) if cell.key not in lines]
+    missing = [cell for cell in share.cells(cells_of(bench.grid)) if cell.key not in lines]
     for number, cell in enumerate(missing, start=1):
         started = time.monotonic()
         line = run_cell(bench, cell)
-        lines[cell.key] = {**line, "seconds": round(time.monotonic() - started, 1)}
-        bench.keep(lines)
+        bench.keep({**line, "seconds": round(time.monotonic() - started, 1)})
         outcome = "pruned" if line["pruned"] else f"{line['top1_validation']:.2f} %"
         say(f"{number}/{len(missing)} {_name(cell)}: {outcome}")
-    return lines
+    return bench.lines()
+
+
+def run_jobs(arguments: list[str], jobs: int) -> None:
+    """Run the same command in `jobs` processes, each with its share, and wait; a failure of one is one of all."""
+    command = [sys.executable, "-m", "benchmarks.accuracy", *arguments]
+    workers = [subprocess.Popen([*command, "--share", f"{number}/{jobs}"]) for number in range(jobs)]
+    try:
+        codes = [worker.wait() for worker in workers]
+    except BaseException:
+        for worker in workers:
+            worker.terminate()
+        raise
+    if any(codes):
+        raise ToolFailed(
+            f"benchmarks.accuracy: workers ended with exit codes {codes}, allowed is 0; see their errors above"
+        )
 
 
 def run_cell(bench: Bench, cell: Cell) -> Line:
@@ -183,6 +229,9 @@ def measure(bench: Bench, cell: Cell, images: np.ndarray, labels: np.ndarray) ->
     network = load_network(train_float(bench, cell), "float")
     merged = merge_network(network, bench.dataset.input_hwc)
     calibration = bench.dataset.train_images[:CALIBRATION_IMAGES]
+    if cell.recipe.quantize.post_training.diagonal_split:  # fake-quantized: the integer model has no such layer
+        logits = split_logits(merged, cell.recipe.quantize, calibration, images)
+        return 100.0 * float((logits.argmax(axis=1) == labels).mean())
     model = lower_float(merged, cell.recipe.quantize, calibration, bench.dataset.class_names)
     return reference.top1(reference.run(model, images), labels)
 
@@ -203,7 +252,7 @@ def measure_test(bench: Bench, wanted: dict[str, str], *, say: Callable[[str], N
         if line is None or line["pruned"] or "top1_test" in line or not matches:
             continue
         line["top1_test"] = measure(bench, cell, bench.dataset.test_images, bench.dataset.test_labels)
-        bench.keep(lines)
+        bench.change(cell.key, {"top1_test": line["top1_test"]})
         say(f"{_name(cell)}: test {line['top1_test']:.2f} %")
     return lines
 
@@ -217,7 +266,8 @@ def state_work(bench: Bench) -> str:
     cells, lines = cells_of(bench.grid), bench.lines()
     missing = [cell for cell in cells if cell.key not in lines]
     hours = seconds_of(missing, bench.dataset, device=bench.device) / 3600
-    return f"{len(cells)} cells, {len(cells) - len(missing)} finished, {len(missing)} to do: about {hours:.2g} hours on this machine"
+    done = len(cells) - len(missing)
+    return f"{len(cells)} cells, {done} finished, {len(missing)} to do: about {hours:.2g} hours of one process on this machine"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -231,6 +281,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only-state", action="store_true", help="state the hours and stop")
     parser.add_argument("--test", nargs="+", metavar="factor=value", help="measure the test split of matching cells")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="processes that share the cells (give the recipe's threads to each)"
+    )
+    parser.add_argument("--share", type=Share.parse, default=WHOLE, metavar="K/N", help="only this share of the cells")
     options = parser.parse_args(arguments)
 
     def say(text: str) -> None:
@@ -243,16 +297,30 @@ def main(arguments: list[str] | None = None) -> int:
         if options.test:
             lines = measure_test(bench, dict(item.split("=", 1) for item in options.test), say=say)
         else:
-            say(state_work(bench))
+            if options.share == WHOLE:
+                say(state_work(bench))
             if options.only_state:
                 return 0
-            lines = run_bench(bench, say=say)
+            if options.jobs > 1:
+                run_jobs(_without_jobs(sys.argv[1:] if arguments is None else arguments), options.jobs)
+            lines = run_bench(bench, say=say, share=options.share)
+            if options.share != WHOLE:
+                return 0  # the tables are written once, by the process that waits for all
         write_tables(options.tables, grid, lines)
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     print(f"wrote {options.results} and {options.tables}")
     return 0
+
+
+def _without_jobs(arguments: list[str]) -> list[str]:
+    """The same arguments for a worker."""
+    kept = list(arguments)
+    while "--jobs" in kept:
+        position = kept.index("--jobs")
+        del kept[position : position + 2]
+    return [argument for argument in kept if not argument.startswith("--jobs=")]
 
 
 if __name__ == "__main__":

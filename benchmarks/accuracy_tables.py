@@ -10,7 +10,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy_grid import Factors, Grid, cells_of, make_cell
+from benchmarks.accuracy_grid import Factors, Grid, Value, cells_of, make_cell
+from benchmarks.accuracy_plots import Dot, dot_plot, line_plot
 from train.artefact import write_text
 
 Line = dict[str, Any]
@@ -20,12 +21,46 @@ NORMAL_QUANTILE = 1.96
 
 
 def write_tables(path: Path, grid: Grid, lines: dict[str, Line]) -> None:
-    """Write the page."""
-    write_text(path, tables(grid, lines))
+    """Write the page and, beside it, its plots."""
+    drawn = plots(grid, lines)
+    for name, content in drawn.items():
+        write_text(path.with_name(f"{path.stem.lower()}_{name}.svg"), content)
+    write_text(path, tables(grid, lines, {name: f"{path.stem.lower()}_{name}.svg" for name in drawn}))
 
 
-def tables(grid: Grid, lines: dict[str, Line]) -> str:
-    """The page as Markdown."""
+def plots(grid: Grid, lines: dict[str, Line]) -> dict[str, str]:
+    """Name -> SVG: one per factor with two values or more, and quantized accuracy over weight bits."""
+    found = {}
+    for factor, values in grid.star.items():
+        dots = []
+        for value in dict.fromkeys([grid.default[factor], *values]):
+            done = [line["top1_validation"] for line in _done(grid, lines, {factor: value}).values()]
+            if done:
+                dots.append(Dot(str(value), statistics.fmean(done), half_interval(done)))
+        if len(dots) > 1:
+            found[factor] = dot_plot(f"{factor}: validation top-1, percent", dots)
+    curves = bit_curves(grid, lines)
+    if curves:
+        found["bits"] = line_plot("Weight bits: validation top-1, percent", curves)
+    return found
+
+
+def bit_curves(grid: Grid, lines: dict[str, Line]) -> dict[str, dict[int, float]]:
+    """`norm, quantizer` -> weight bits -> accuracy, for the default's other factors, where two widths or more were measured."""
+    curves: dict[str, dict[int, float]] = {}
+    for cell in cells_of(grid):
+        line, free = lines.get(cell.key), {"norm", "quantizer", "weight_bits"}
+        usual = all(cell.factors[f] == value for f, value in grid.default.items() if f not in free)
+        if line is None or line["pruned"] or not usual or "weight_bits" not in cell.factors:
+            continue
+        name = ", ".join(str(cell.factors[factor]) for factor in ("norm", "quantizer") if factor in cell.factors)
+        curves.setdefault(name, {})[int(cell.factors["weight_bits"])] = line["top1_validation"]
+    return {name: curve for name, curve in curves.items() if len(curve) > 1}
+
+
+def tables(grid: Grid, lines: dict[str, Line], plot_files: dict[str, str] | None = None) -> str:
+    """The page as Markdown; `plot_files` are the names of its plots' files."""
+    images = {name: f"![{name}]({file})" for name, file in (plot_files or {}).items()}
     cells = cells_of(grid)
     known = [lines[cell.key] for cell in cells if cell.key in lines]
     pruned = sum(line["pruned"] for line in known)
@@ -41,7 +76,10 @@ def tables(grid: Grid, lines: dict[str, Line]) -> str:
         "half of a 95 % interval over seeds, absent with one seed.",
         *(f"Data: {note}" for note in notes),
     ]
-    parts += [_factor_table(grid, lines, factor, values) for factor, values in grid.star.items()]
+    for factor, values in grid.star.items():
+        parts += [_factor_table(grid, lines, factor, values), *([images[factor]] if factor in images else [])]
+    if "bits" in images:
+        parts.append("## Weight bits, by norm and quantizer\n\n" + images["bits"])
     return "\n\n".join([*parts, _all_cells(grid, known)]) + "\n"
 
 
@@ -52,12 +90,10 @@ def _factor_table(grid: Grid, lines: dict[str, Line], factor: str, values: list[
         "| value | seeds | float | quantized | loss | against default | test |",
         "|---|---|---|---|---|---|---|",
     ]
-    seeds = sorted({cell.factors["seed"] for cell in cells_of(grid)}, key=str)
     for value in dict.fromkeys([grid.default[factor], *values]):
-        found = {seed: _line(grid, lines, {factor: value, "seed": seed}) for seed in seeds}
-        done = {seed: line for seed, line in found.items() if line is not None and not line["pruned"]}
+        done = _done(grid, lines, {factor: value})
         if not done:
-            state = "pruned" if any(found.values()) else "not run"
+            state = "pruned" if any(_seeded(grid, lines, {factor: value}).values()) else "not run"
             rows.append(f"| {value} | 0 | {state} | | | | |")
             continue
         base = {seed: _line(grid, lines, {"seed": seed}) for seed in done}
@@ -71,6 +107,18 @@ def _factor_table(grid: Grid, lines: dict[str, Line], factor: str, values: list[
             f"{'–' if value == grid.default[factor] else interval(pairs, sign=True)} | {interval(tests)} |"
         )
     return "\n".join(rows)
+
+
+def _seeded(grid: Grid, lines: dict[str, Line], choice: Factors) -> dict[Value, Line | None]:
+    """Seed -> line of the default with this choice."""
+    seeds = sorted({cell.factors["seed"] for cell in cells_of(grid)}, key=str)
+    return {seed: _line(grid, lines, {**choice, "seed": seed}) for seed in seeds}
+
+
+def _done(grid: Grid, lines: dict[str, Line], choice: Factors) -> dict[Value, Line]:
+    """The finished, not pruned ones of `_seeded`."""
+    found = _seeded(grid, lines, choice)
+    return {seed: line for seed, line in found.items() if line is not None and not line["pruned"]}
 
 
 def _line(grid: Grid, lines: dict[str, Line], choice: Factors) -> Line | None:
@@ -96,12 +144,17 @@ def interval(values: list[float], *, sign: bool = False) -> str:
     """
     if not values:
         return ""
-    mean = f"{statistics.fmean(values):{'+' if sign else ''}.2f}"
+    mean, half = f"{statistics.fmean(values):{'+' if sign else ''}.2f}", half_interval(values)
+    return mean if half is None else f"{mean} ± {half:.2f}"
+
+
+def half_interval(values: list[float]) -> float | None:
+    """Half of the mean's 95 % interval; None for one value."""
     if len(values) < 2:
-        return mean
+        return None
     freedom = len(values) - 1
     quantile = T_QUANTILE[freedom] if freedom < len(T_QUANTILE) else NORMAL_QUANTILE
-    return f"{mean} ± {quantile * statistics.stdev(values) / math.sqrt(len(values)):.2f}"
+    return quantile * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def _all_cells(grid: Grid, known: list[Line]) -> str:

@@ -129,6 +129,7 @@ def _portable(recipe: Recipe, name: str) -> Recipe:
     train = content["train"]
     for section, key in (
         (train, "start_from"),
+        (train, "continue_from"),
         (train["float_phase"]["distillation"], "teacher"),
         (train["qat_phase"]["distillation"], "teacher"),
     ):

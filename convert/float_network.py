@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,13 @@ CONFIDENCE = 10.0  # standard deviations
 
 @dataclass(frozen=True)
 class FloatConv:
-    """A 3×3 convolution, padding 1, with ReLU; `weight_oihw` (O, I, 3, 3), `bias` (O,)."""
+    """A 3×3 convolution, padding 1, with ReLU; `weight_oihw` (O, I / groups, 3, 3), `bias` (O,)."""
 
     name: str
     weight_oihw: Float64
     bias: Float64
     stride: int
+    groups: int = 1
 
     def __post_init__(self) -> None:
         channels = self.weight_oihw.shape[0]
@@ -49,10 +50,9 @@ class FloatNetwork:
     def __post_init__(self) -> None:
         channels = self.input_hwc[2]
         for conv in self.convs:
-            if conv.weight_oihw.shape[1] != channels:
-                raise ValueError(
-                    f"layer {conv.name}: {conv.weight_oihw.shape[1]} input channels, the layer before gives {channels}"
-                )
+            found = conv.weight_oihw.shape[1] * conv.groups
+            if found != channels:
+                raise ValueError(f"layer {conv.name}: {found} input channels, the layer before gives {channels}")
             channels = conv.weight_oihw.shape[0]
         classes = self.classifier_bias.shape[0]
         if self.classifier_weight.shape != (classes, channels):
@@ -78,7 +78,7 @@ class FloatNetwork:
             return value.astype(kind).astype(np.float64)
 
         convs = tuple(
-            FloatConv(conv.name, rounded(conv.weight_oihw), rounded(conv.bias), conv.stride) for conv in self.convs
+            replace(conv, weight_oihw=rounded(conv.weight_oihw), bias=rounded(conv.bias)) for conv in self.convs
         )
         return FloatNetwork(self.input_hwc, convs, rounded(self.classifier_weight), rounded(self.classifier_bias))
 

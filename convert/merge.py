@@ -28,7 +28,7 @@ def merge_network(network: RepVGG, input_hwc: tuple[int, int, int]) -> FloatNetw
         for block in exact.blocks:
             weight, bias = block.merged_kernel()
             prove_block(block, weight, bias)
-            convs.append(FloatConv(block.name, weight.numpy(), bias.numpy(), block.stride))
+            convs.append(FloatConv(block.name, weight.numpy(), bias.numpy(), block.stride, block.groups))
         weight, bias = exact.classifier.merged()
         return FloatNetwork(input_hwc, tuple(convs), weight.numpy(), bias.numpy())
 
@@ -36,11 +36,11 @@ def merge_network(network: RepVGG, input_hwc: tuple[int, int, int]) -> FloatNetw
 def prove_block(block: RepVGGBlock, weight: torch.Tensor, bias: torch.Tensor) -> float:
     """Largest difference, relative to the largest output, between a float64 block's branches and its merged kernel."""
     generator = torch.Generator().manual_seed(0)
-    probe = torch.rand((2, weight.shape[1], 9, 9), generator=generator, dtype=torch.float64)
+    probe = torch.rand((2, weight.shape[1] * block.groups, 9, 9), generator=generator, dtype=torch.float64)
     branches = block.branch_sum(probe)
-    merged = torch.nn.functional.conv2d(probe, weight, bias, stride=block.stride, padding=1)
+    merged = block.convolve(probe, weight, bias)
     # branches may cancel, so the scale is that of what is summed, not of the sum
-    terms = torch.nn.functional.conv2d(probe, weight.abs(), bias.abs(), stride=block.stride, padding=1)
+    terms = block.convolve(probe, weight.abs(), bias.abs())
     relative = float(((branches - merged).abs() / terms.clamp(min=1e-300)).max())
     if not np.isfinite(relative) or relative > RELATIVE_BOUND:
         raise Mismatch(

@@ -49,6 +49,7 @@ from convert.vectors import Vectors, save_vectors
 from train.artefact import atomic_path, sha256_file
 from train.checkpoint import checkpoint_path, load_description, load_network
 from train.config import QuantizeConfig
+from train.errors import UnsupportedLayer
 
 Step = Callable[[str], AbstractContextManager[None]]
 PROBE_IMAGES = 32  # float formats are compared on the first images of the test split
@@ -108,6 +109,7 @@ def merge_and_lower(
     if checkpoint_path(source, "float").is_file() or not (has_qat or is_integer):
         float_network = load_network(source, "float")
         float_net = merge_network(float_network, description.input_hwc)
+        check_dense(float_net)
     if is_integer and not has_qat:
         model = load_integer_model(source / MODEL_FILE)
         latent = dequantized_network(model)
@@ -119,8 +121,19 @@ def merge_and_lower(
         return Lowered(float_net, float_net, model, branch_weights(float_network))
     network = load_network(source, "qat")
     latent = merge_network(network, description.input_hwc)
+    check_dense(latent)
     model = lower_qat(network, latent, description.class_names)
     return Lowered(float_net or latent, latent, model, branch_weights(network))
+
+
+def check_dense(network: FloatNetwork) -> None:
+    """Raise at the first grouped convolution: such a net is proved to merge, but the integer model has none."""
+    for conv in network.convs:
+        if conv.groups != 1:
+            raise UnsupportedLayer(
+                f"layer {conv.name}: a grouped convolution ({conv.groups} groups), allowed are dense ones; it merged exactly, "
+                "but is not lowered; take a size without g (b1 instead of b1g2)"
+            )
 
 
 def save_merged(merged: FloatNetwork, path: Path) -> None:

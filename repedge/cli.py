@@ -49,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--checkpoint",
         type=Path,
-        metavar="DIR",
-        help="a train folder from elsewhere, or zoo:NAME (default: OUT/train)",
+        metavar="PATH",
+        help="a RepVGG from elsewhere (.pth, .safetensors), a train folder, or zoo:NAME (default: OUT/train)",
     )
     deploy = _add_stage(verbs, "deploy", "build for the targets, run on emulators, compare with the reference, profile")
     deploy.add_argument("--target", metavar="A,B", help="targets instead of the recipe's: names or .yaml paths")

@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
     from repedge import pipeline
 
     current.progress.say(f"repedge run {options.recipe} -> {current.folder.path}")
-    pipeline.train_stage(current)
+    if current.recipe.checkpoint.file is None:  # a checkpoint from elsewhere enters at convert
+        pipeline.train_stage(current)
     pipeline.convert_stage(current)
     pipeline.deploy_stage(current)
     return _report(current, options, None)

@@ -25,9 +25,11 @@ from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
 from repedge.zoo import zoo_key
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest, write_text
-from train.checkpoint import MODEL_FILE
+from train.checkpoint import MODEL_FILE, ModelDescription, save_description, save_network
+from train.config import NormConfig
 from train.dataset import Dataset, load_dataset
 from train.errors import ArtefactError, ConfigError
+from train.foreign import fold_normalisation, load_foreign
 from train.zoo import source_hashes, training_folder
 
 CALIBRATION_IMAGES = 1024
@@ -110,9 +112,9 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     """Merge, lower, write and read back every format."""
     from convert.stage import convert_checkpoint
 
-    source = training_folder(str(checkpoint)) if checkpoint else _training_of(run)
-    checkpoints = checkpoint_hashes(source, foreign=checkpoint is not None)
     dataset = run.dataset
+    source = _source_of(run, checkpoint or run.recipe.checkpoint.file)
+    checkpoints = checkpoint_hashes(source, foreign=checkpoint is not None)
     run.claim()
     key = stage_key(
         stage="convert",
@@ -145,6 +147,40 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     if not redone:
         run.progress.say("  convert  up to date")
     return manifest
+
+
+def _source_of(run: Run, checkpoint: Path | None) -> Path:
+    """The training folder that convert reads: the run's own, another one, or a checkpoint file imported as one."""
+    if checkpoint is None:
+        return _training_of(run)
+    if not checkpoint.is_file():
+        return training_folder(str(checkpoint))
+    dataset, config = run.dataset, run.recipe.checkpoint
+    description = ModelDescription(
+        class_names=dataset.class_names,
+        input_hwc=dataset.input_hwc,
+        model=run.recipe.model,
+        norm=NormConfig(kind="bn"),
+        quantize=run.recipe.quantize,
+    )
+    key = stage_key(
+        stage="import",
+        checkpoint=sha256_file(checkpoint),
+        model=description.model_dump(mode="json"),
+        normalisation=[config.input_mean, config.input_std],
+        source=source_hash("train"),
+    )
+
+    def work(folder: Path) -> Manifest:
+        network = load_foreign(checkpoint, description)
+        if config.input_mean is not None and config.input_std is not None:
+            fold_normalisation(network, config.input_mean, config.input_std)
+        save_description(folder, description)
+        save_network(folder, network)
+        return write_manifest(folder, stage="import", key=key)
+
+    run_stage(run.folder.imported, key, work)
+    return run.folder.imported
 
 
 def _training_of(run: Run) -> Path:

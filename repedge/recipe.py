@@ -8,14 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from deploy.config import BudgetConfig, DeployConfig
 from deploy.targets import PALETTE_ENTRIES, EthosUTarget, load_target
 from train.artefact import sha256_json
-from train.config import TrainingRecipe
+from train.config import Section, TrainingRecipe
 from train.errors import ConfigError
 from train.validation import explain
+
+
+class CheckpointConfig(Section):
+    """A RepVGG trained elsewhere, which enters at `convert` (`train.foreign` lists the key layouts).
+
+    `input_mean` and `input_std` are what its images were normalised with, in units of pixel / 255.
+    """
+
+    file: Path | None = Field(None, description=".pth, .pt or .safetensors")
+    input_mean: tuple[float, ...] | None = None
+    input_std: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> CheckpointConfig:
+        if (self.input_mean is None) != (self.input_std is None):
+            raise ValueError("checkpoint.input_mean and checkpoint.input_std belong together; give both or neither")
+        return self
 
 
 class Recipe(TrainingRecipe):
@@ -23,6 +40,7 @@ class Recipe(TrainingRecipe):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
+    checkpoint: CheckpointConfig = CheckpointConfig()
     deploy: DeployConfig = DeployConfig()
     budget: BudgetConfig = BudgetConfig()
 

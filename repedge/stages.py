@@ -34,6 +34,11 @@ class RunFolder:
         return self.path / "train"
 
     @property
+    def imported(self) -> Path:
+        """A checkpoint file from elsewhere as a training folder."""
+        return self.path / "imported"
+
+    @property
     def convert(self) -> Path:
         """The integer model, its vectors and every exported format."""
         return self.path / "convert"
@@ -91,7 +96,7 @@ def _recipe_name(marker: Path) -> str | None:
 
 def _clear_run(path: Path) -> None:
     """Remove what a run of repedge wrote, and nothing else."""
-    for name in ("train", ".train.partial", "convert", "deploy"):
+    for name in ("train", ".train.partial", "imported", "convert", "deploy"):
         shutil.rmtree(path / name, ignore_errors=True)
     for name in (RECIPE_FILE, "report.json", "report.html", "report.md"):
         (path / name).unlink(missing_ok=True)

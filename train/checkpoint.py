@@ -105,6 +105,12 @@ def load_state(path: Path) -> dict[str, Tensor]:
         raise ArtefactError(
             f"{path}: not a whole safetensors file ({error}); it is truncated or altered; run repedge train again"
         ) from error
+    check_finite(path, state)
+    return state
+
+
+def check_finite(path: Path, state: dict[str, Tensor]) -> None:
+    """Raise at the first tensor that holds a NaN or an infinity."""
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             count = int((~torch.isfinite(tensor)).sum())
@@ -112,16 +118,24 @@ def load_state(path: Path) -> dict[str, Tensor]:
                 f"{path}: tensor {name} holds {count} NaN or infinite values, allowed are finite ones; "
                 "train again with a lower learning rate or take another checkpoint"
             )
-    return state
 
 
-def check_state(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Raise at the first tensor that is missing, unknown, or of another shape or type than the network's."""
+def check_state(
+    path: Path,
+    state: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    *,
+    origin: str = f"{MODEL_FILE} belongs to this checkpoint",
+) -> None:
+    """Raise at the first tensor that is missing, unknown, or of another shape or type than the network's.
+
+    `origin` names what the network was built from.
+    """
     missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     if missing or unexpected:
         raise ArtefactError(
             f"{path}: missing tensors {missing[:5]}, unexpected tensors {unexpected[:5]}; "
-            f"allowed are exactly the network's; check that {MODEL_FILE} belongs to this checkpoint"
+            f"allowed are exactly the network's; check that {origin}"
         )
     for name, tensor in sorted(state.items()):
         wanted = expected[name]
@@ -129,7 +143,7 @@ def check_state(path: Path, state: dict[str, Tensor], expected: dict[str, Tensor
             _check_convolution(path, name, tuple(tensor.shape), tuple(wanted.shape))
             raise ArtefactError(
                 f"{path}: tensor {name} has shape {tuple(tensor.shape)}, the network needs {tuple(wanted.shape)}; "
-                f"check that {MODEL_FILE} belongs to this checkpoint"
+                f"check that {origin}"
             )
         if tensor.dtype != wanted.dtype:
             raise ArtefactError(f"{path}: tensor {name} is {tensor.dtype}, allowed {wanted.dtype}; convert it first")

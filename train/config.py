@@ -35,10 +35,21 @@ class DataConfig(Section):
     augment: AugmentConfig = AugmentConfig()
 
 
-class ModelConfig(Section):
-    """A RepVGG: either `size` (xs, s, m: 32×32 edge nets) or widths, depths and strides, one entry per stage."""
+EdgeSize = Literal["xs", "s", "m"]
+OfficialSize = Literal[
+    "a0", "a1", "a2", "b0", "b1", "b1g2", "b1g4", "b2", "b2g2", "b2g4", "b3", "b3g2", "b3g4"
+]  # fmt: skip
 
-    size: Literal["xs", "s", "m"] | None = None
+
+class ModelConfig(Section):
+    """A RepVGG: either `size` or widths, depths and strides, one entry per stage.
+
+    Sizes xs, s, m are 32×32 edge nets; a0 … b3g4 are RepVGG-A0 … B3g4 (Ding et al. 2021, 224×224). With `groups` > 1
+    every second block after the first is grouped, as in B1g2: such a net trains and merges, but is not lowered.
+    """
+
+    size: EdgeSize | OfficialSize | None = None
+    groups: int = Field(1, ge=1, description="of blocks 3, 5, 7 …, counted from 1; official sizes know theirs")
     widths: tuple[int, ...] | None = None
     depths: tuple[int, ...] | None = None
     strides: tuple[int, ...] | None = None
@@ -47,7 +58,11 @@ class ModelConfig(Section):
     def _one_way(self) -> ModelConfig:
         explicit = (self.widths, self.depths, self.strides)
         if self.size is None and any(part is None for part in explicit):
-            raise ValueError("give model.size (xs, s, m) or all of model.widths, model.depths and model.strides")
+            raise ValueError("give model.size (xs, s, m …) or all of model.widths, model.depths and model.strides")
+        if self.size is not None and self.groups != 1:
+            raise ValueError(
+                "model.groups: a size knows its groups; name b1g2 … b3g4, or give widths, depths and strides"
+            )
         if self.size is not None and any(part is not None for part in explicit):
             raise ValueError("model.size and model.widths/depths/strides exclude each other; remove one of them")
         if self.size is None:
@@ -180,6 +195,13 @@ class PostTrainingConfig(Section):
         "kmeans",
         description="optimal int8 codebook, or uniform levels with the step from max|W| or least squared error",
     )
+    reconstruction: Literal["none", "adaround", "repapq"] = Field(
+        "none", description="then fit every layer to its float output: roundings, or an affine and the kernel"
+    )
+    diagonal_split: bool = Field(
+        False, description="keep the centre tap's diagonal apart, 8 bit: a rival measured for its accuracy, not lowered"
+    )
+    iterations: int = Field(400, ge=1, description="reconstruction: steps per layer, 32 images each")
 
 
 class QuantizeConfig(Section):

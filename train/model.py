@@ -7,6 +7,7 @@ Images enter as pixel / 255, (N, C, H, W); padding is black.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from train.config import ModelConfig, NormConfig, QuantizeConfig
 from train.errors import ConfigError
-from train.layout import layout_of
+from train.layout import BlockLayout, blocks_of, layout_of
 from train.mimic import branch_start, start_kernel, subtract_weight_mean
 from train.norms import (
     BOUND_MOMENTUM,
@@ -38,20 +39,17 @@ class RepVGGBlock(nn.Module):
     `identity_number` counts the blocks with an identity branch from 1; None = this one has none.
     """
 
-    def __init__(
-        self,
-        name: str,
-        in_channels: int,
-        out_channels: int,
-        *,
-        stride: int,
-        norm: NormConfig,
-        identity_number: int | None = None,
-    ) -> None:
+    def __init__(self, layout: BlockLayout, norm: NormConfig, *, identity_number: int | None = None) -> None:
         super().__init__()
-        self.name, self.stride = name, stride
-        self.conv3x3 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
-        self.conv1x1 = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+        self.name, self.stride, self.groups = layout.name, layout.stride, layout.groups
+        in_channels, out_channels, stride, groups = (
+            layout.in_channels,
+            layout.out_channels,
+            layout.stride,
+            layout.groups,
+        )
+        self.conv3x3 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False)
+        self.conv1x1 = nn.Conv2d(in_channels, out_channels, 1, stride, groups=groups, bias=False)
         has_identity = identity_number is not None
         self.norm3x3: Norm
         self.norm1x1: Norm
@@ -100,14 +98,14 @@ class RepVGGBlock(nn.Module):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The one convolution that the block merges to, before ReLU."""
-        return F.conv2d(x, weight, bias, stride=self.stride, padding=1)
+        return F.conv2d(x, weight, bias, stride=self.stride, padding=1, groups=self.groups)
 
     def merged_kernel(self) -> tuple[Tensor, Tensor]:
         """(weight OIHW, bias (O,)) equal to the branches in evaluation; in the parameters' own float type."""
         weight, bias = self._merged_convolutions()
         if self.norm_identity is not None:
             scale, offset = self.norm_identity.merged()
-            weight = weight + F.pad(torch.diag(scale)[:, :, None, None], [1, 1, 1, 1])
+            weight = weight + F.pad(diagonal(scale, self.groups)[:, :, None, None], [1, 1, 1, 1])
             bias = bias + offset
         if self.post_norm is None:
             return weight, bias
@@ -130,8 +128,17 @@ class RepVGGBlock(nn.Module):
                 norm.refresh_robust_bound(momentum=momentum)
         if isinstance(self.norm_identity, OutlierAwareBatchNorm):
             magnitude = self._merged_convolutions()[0].abs()
-            magnitude[:, :, 1, 1] *= 1 - torch.eye(len(magnitude), device=magnitude.device)
+            magnitude[:, :, 1, 1] *= 1 - diagonal(torch.ones_like(magnitude[:, 0, 0, 0]), self.groups)
             self.norm_identity.refresh_bound(magnitude.max(), momentum=momentum)
+
+
+def diagonal(scale: Tensor, groups: int) -> Tensor:
+    """(C,) -> (C, C / groups): what a 1×1 convolution needs to scale every channel by its own number."""
+    if groups == 1:
+        return torch.diag(scale)
+    width = len(scale) // groups
+    channel = torch.arange(len(scale), device=scale.device)
+    return scale[:, None] * F.one_hot(channel % width, width).to(scale.dtype)
 
 
 class Classifier(nn.Linear):
@@ -169,31 +176,20 @@ class RepVGG(nn.Module):
         self, config: ModelConfig, norm: NormConfig, quantize: QuantizeConfig, *, input_channels: int, classes: int
     ) -> None:
         super().__init__()
-        layout, channels, stages, identities = layout_of(config), input_channels, [], 0
-        for stage, (width, depth, stride) in enumerate(
-            zip(layout.widths, layout.depths, layout.strides, strict=True), start=1
-        ):
+        layout = layout_of(config)
+        described = iter(blocks_of(layout, input_channels))
+        stages, identities = [], 0
+        for stage, depth in enumerate(layout.depths, start=1):
             stage_blocks = nn.ModuleList()
-            for number in range(depth):
-                step = stride if number == 0 else 1
-                has_identity = channels == width and step == 1
-                identities += has_identity
-                stage_blocks.append(
-                    RepVGGBlock(
-                        f"stage{stage}.{number}",
-                        channels,
-                        width,
-                        stride=step,
-                        norm=norm,
-                        identity_number=identities if has_identity else None,
-                    )
-                )
-                channels = width
+            for block in itertools.islice(described, depth):
+                identities += block.has_identity
+                number = identities if block.has_identity else None
+                stage_blocks.append(RepVGGBlock(block, norm, identity_number=number))
             self.add_module(f"stage{stage}", stage_blocks)
             stages.append(tuple(stage_blocks))
         self.stages: tuple[tuple[RepVGGBlock, ...], ...] = tuple(stages)
         self._blocks = tuple(block for stage_blocks in stages for block in stage_blocks)
-        self.classifier = Classifier(channels, classes, norm)
+        self.classifier = Classifier(layout.widths[-1], classes, norm)
         self.norm, self.quantize = norm, quantize
         self._compiled_blocks: Callable[[Tensor, list[tuple[Tensor, Tensor]]], Tensor] | None = None
         self.bit_widths = layer_bit_widths([*(block.name for block in self._blocks), CLASSIFIER], quantize)

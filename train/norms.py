@@ -17,6 +17,8 @@ evaluation and merge use the same formula for t, so merging is exact for all of 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -76,6 +78,14 @@ class OutlierAwareBatchNorm(ScaledBatchNorm):
         self.kind, self.mode, self.kappa = config.bound, config.mode, config.kappa
         self.register_buffer("bound", torch.tensor(config.constant))
 
+    def forward(self, x: Tensor) -> Tensor:
+        """The class's formula; on CPUs a training step runs it through torch's own batch-norm kernels, half as costly."""
+        if not self.training or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(x)
+        self.num_batches_tracked.add_(1)
+        statistics = self.running_mean, self.running_var
+        return _BoundedNorm.apply(x, self.weight, self.bias, self.bound, *statistics, self)
+
     def scale_of(self, variance: Tensor) -> Tensor:
         """t (C,); `clip` passes its gradient straight through, so that γ can come back."""
         ratio = self.ratio(variance)
@@ -102,6 +112,41 @@ class OutlierAwareBatchNorm(ScaledBatchNorm):
         ratio = self.ratio(self.running_var).abs()
         median = ratio.median()
         return median + ROBUST_DEVIATIONS * MAD_TO_SIGMA * (ratio - median).abs().median()
+
+
+class _BoundedNorm(torch.autograd.Function):
+    """OABN in training: y = t(σ²) · (x − μ) + β with batch statistics, the running ones updated as BatchNorm2d does.
+
+    BatchNorm2d's backward with the weight t·s, s = sqrt(σ² + ε), is right but for how t depends on σ²: with S = Σ g·(x − μ)/s
+    and the slope ∂t/∂r (sech²(r/T); 1 for `clip`, straight through) ∂L/∂x needs (S/n) · (t − slope · r) · (x − μ)/s more.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, offset: Tensor, bound: Tensor, mean: Tensor, variance: Tensor, norm: Any
+    ) -> Tensor:
+        batch_mean, batch_variance = torch.ops.aten.batch_norm_update_stats(x, mean, variance, norm.momentum)
+        inverse = torch.rsqrt(batch_variance + norm.eps)
+        ratio = weight * inverse
+        if norm.mode == "tanh":
+            share = torch.tanh(ratio / bound)
+            scale, slope = bound * share, 1 - share * share
+        else:
+            scale, slope = torch.maximum(torch.minimum(ratio, bound), -bound), torch.ones_like(ratio)
+        ctx.save_for_backward(x, batch_mean, inverse, scale, slope, ratio)
+        ctx.eps = norm.eps
+        return torch.native_batch_norm(x, scale / inverse, offset, batch_mean, batch_variance, False, 0.0, norm.eps)[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, inverse, scale, slope, ratio = ctx.saved_tensors
+        to_x, to_scale, to_offset = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, scale / inverse, None, None, mean, inverse, True, ctx.eps, [True, True, True]
+        )
+        rest = to_scale * (x.shape[1] / x.numel()) * (scale - slope * ratio) * inverse
+        ones = torch.ones_like(rest)
+        to_x += torch.native_batch_norm(x, rest, None, mean, ones, False, 0.0, 0.0)[0]  # (x − μ) · rest
+        return to_x, to_scale * slope, to_offset, None, None, None, None
 
 
 class SigmaFloorBatchNorm(ScaledBatchNorm):

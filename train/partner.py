@@ -24,16 +24,20 @@ class FloatPartner(nn.Module):
         super().__init__()
         frozen = copy.deepcopy(network).eval().requires_grad_(False)
         self._stages: list[list[str]] = []
-        self._strides: dict[str, int] = {}
+        self._steps: dict[str, tuple[int, int]] = {}  # stride, groups
         for blocks in frozen.stages:
-            self._stages.append([self._keep(block.name, block.stride, *block.merged_kernel()) for block in blocks])
-        self._keep("classifier", 1, *frozen.classifier.merged())
+            keys = []
+            for block in blocks:
+                weight, bias = block.merged_kernel()
+                keys.append(self._keep(block.name, weight, bias, stride=block.stride, groups=block.groups))
+            self._stages.append(keys)
+        self._keep("classifier", *frozen.classifier.merged())
 
-    def _keep(self, name: str, stride: int, weight: Tensor, bias: Tensor) -> str:
+    def _keep(self, name: str, weight: Tensor, bias: Tensor, *, stride: int = 1, groups: int = 1) -> str:
         key = name.replace(".", "_")
         self.register_buffer(f"{key}_weight", weight.detach().clone())
         self.register_buffer(f"{key}_bias", bias.detach().clone())
-        self._strides[key] = stride
+        self._steps[key] = stride, groups
         return key
 
     def tail(self, x: Tensor, *, stages_done: int) -> Tensor:
@@ -41,7 +45,8 @@ class FloatPartner(nn.Module):
         for keys in self._stages[stages_done:]:
             for key in keys:
                 weight, bias = self.get_buffer(f"{key}_weight"), self.get_buffer(f"{key}_bias")
-                x = F.relu(F.conv2d(x, weight, bias, stride=self._strides[key], padding=1))
+                stride, groups = self._steps[key]
+                x = F.relu(F.conv2d(x, weight, bias, stride=stride, padding=1, groups=groups))
         return F.linear(x.mean(dim=(2, 3)), self.get_buffer("classifier_weight"), self.get_buffer("classifier_bias"))
 
     @torch.no_grad()

@@ -117,12 +117,13 @@ class PhaseRun:
         total = 0.0
         for batch in _batches(len(splits.train_labels), self.config.batch_size, steps, generator):
             images = augment(to_input(splits.train_images[batch]), self.recipe.data.augment, generator=generator)
-            total += self._train_step(images, splits.train_labels[batch], steps)
+            total += self.train_step(images, splits.train_labels[batch], steps_per_epoch=steps)
             progress.step()
         return total / steps
 
-    def _train_step(self, images: Tensor, labels: Tensor, steps: int) -> float:
-        rate = learning_rate(self.step, steps_per_epoch=steps, config=self.config)
+    def train_step(self, images: Tensor, labels: Tensor, *, steps_per_epoch: int) -> float:
+        """One step on a batch of (N, C, H, W) pixel / 255; returns its loss."""
+        rate = learning_rate(self.step, steps_per_epoch=steps_per_epoch, config=self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         images = images.contiguous(memory_format=torch.channels_last)

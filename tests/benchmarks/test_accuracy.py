@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 import yaml
 
 import benchmarks.accuracy as accuracy
 from benchmarks.accuracy_grid import cells_of, load_grid
-from benchmarks.accuracy_tables import interval
+from benchmarks.accuracy_plots import line_plot
+from benchmarks.accuracy_share import Share
+from benchmarks.accuracy_tables import bit_curves, interval
+from train.dataset import load_dataset
 from train.errors import ConfigError
 
 GRID = {
@@ -130,4 +134,66 @@ def test_an_unknown_value_of_a_factor_names_the_known_ones(tmp_path):
 def test_the_shipped_grid_is_valid_and_holds_each_cell_once():
     cells = cells_of(load_grid(accuracy.HERE / "accuracy_grid.yaml"))
     assert len({cell.key for cell in cells}) == len(cells)
-    assert 50 <= len(cells) <= 90
+    assert 50 <= len(cells) <= 100
+
+
+def test_two_processes_share_the_cells_and_one_results_file(bench_folder, tmp_path):
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**GRID, "products": [{"seed": [0, 1]}]}))
+    assert run(tmp_path, "--jobs", "2") == 0
+    lines = {(line["quantizer"], line["seed"]): line for line in lines_of(tmp_path)}
+    assert set(lines) == {("cluster", 0), ("ptq", 0), ("cluster", 1)}
+    alone = {(line["quantizer"], line["seed"]): line["top1_validation"] for line in lines_of(bench_folder)}
+    assert {key: lines[key]["top1_validation"] for key in alone} == alone
+
+
+def test_shares_are_disjoint_whole_and_keep_cells_of_one_float_net_together():
+    cells = cells_of(load_grid(accuracy.HERE / "accuracy_grid.yaml"))
+    shares = [Share(number, 3).cells(cells) for number in range(3)]
+    assert sorted(cell.key for share in shares for cell in share) == sorted(cell.key for cell in cells)
+    owners = [{cell.float_key for cell in share} for share in shares]
+    assert not owners[0] & owners[1] | owners[0] & owners[2] | owners[1] & owners[2]
+    assert max(map(len, shares)) < len(cells)
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped_before_the_next(bench_folder, tmp_path):
+    (tmp_path / "results.jsonl").write_text('{"cell": "cut sh')
+    bench = accuracy.Bench(load_grid(bench_folder / "grid.yaml"), tmp_path / "results.jsonl", tmp_path, None)
+    bench.keep({"cell": "a", "top1_validation": 1.0})
+    bench.keep({"cell": "b", "top1_validation": 2.0})
+    assert list(bench.lines()) == ["a", "b"]
+
+
+def test_plots_stand_beside_the_page_and_are_xml(bench_folder):
+    page = (bench_folder / "ACCURACY.md").read_text()
+    assert "![quantizer](accuracy_quantizer.svg)" in page
+    root = ElementTree.parse(bench_folder / "accuracy_quantizer.svg").getroot()
+    assert [element.tag.endswith("circle") for element in root].count(True) == 2
+
+
+def test_bit_curves_join_the_widths_of_one_norm_and_quantizer():
+    grid = load_grid(accuracy.HERE / "accuracy_grid.yaml")
+    lines = {cell.key: {"pruned": False, "top1_validation": float(n)} for n, cell in enumerate(cells_of(grid))}
+    curves = bit_curves(grid, lines)
+    assert set(curves["bn, ptq-repapq"]) == {4, 3}
+    ElementTree.fromstring(line_plot("bits", curves))
+
+
+def test_the_diagonal_split_and_reconstruction_are_measured(bench_folder):
+    content = yaml.safe_load((bench_folder / "grid.yaml").read_text())
+    uniform = {"train.qat_phase.epochs": 0, "quantize.post_training.weights": "uniform_mse"}
+    content["settings"]["quantizer"] |= {
+        "split": {**uniform, "quantize.post_training.diagonal_split": True},
+        "repapq": {
+            **uniform,
+            "quantize.post_training.reconstruction": "repapq",
+            "quantize.post_training.iterations": 5,
+        },
+    }
+    content["star"] = {"quantizer": ["split", "repapq"]}
+    (bench_folder / "more.yaml").write_text(yaml.safe_dump(content))
+    grid = load_grid(bench_folder / "more.yaml")
+    dataset = load_dataset(cells_of(grid)[0].recipe.data, None)
+    bench = accuracy.Bench(grid, bench_folder / "more.jsonl", bench_folder / "work", dataset)
+    found = accuracy.run_bench(bench, say=lambda text: None)
+    assert all(line["top1_validation"] >= 0 for line in found.values())
+    assert len(found) == 3
