@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from convert.tvm_schedule import VectorName
 from deploy.machines import MACHINES
 from train.config import Section
 from train.errors import ConfigError
@@ -137,14 +138,26 @@ class CortexATarget(Documented):
     }
 
     kind: Literal["cortex_a"]
-    cpu: str = Field(description="-mcpu of LLVM and of QEMU")
+    cpu: str = Field(description="-mcpu of QEMU, of the C compiler and of LLVM")
     triple: str
     features: tuple[str, ...] = ()
+    scheduler_cpu: str = Field("", description="-mcpu of LLVM instead, a core of the same instructions")
+    float_abi: Literal["", "hard"] = ""
     instructions_per_cycle_low: float = Field(gt=0)
     instructions_per_cycle_high: float = Field(gt=0)
     compiler: str = Field(description="cross compiler, e.g. aarch64-linux-gnu-gcc")
+    compiler_flags: tuple[str, ...] = ()
     emulator: str = Field(description="QEMU user-mode program, e.g. qemu-aarch64")
     sysroot: str
+
+    @property
+    def vector(self) -> VectorName:
+        """The vector instructions that its convolutions are scheduled for."""
+        if "+neon" not in self.features:
+            return "portable"
+        if not self.triple.startswith("aarch64"):
+            return "neon32"
+        return "neon_dot" if "+dotprod" in self.features else "neon"
 
 
 class EthosUTarget(Documented):

@@ -16,6 +16,7 @@ from convert.tvm_module import KernelCall, TensorSpec
 from deploy.profile import OUTSIDE
 
 ALIGNMENT = 64  # TVM's kAllocAlignment: vector loads may assume it
+CONSTANT_ALIGNMENT = 16  # of one vector register
 NAME = "repedge_model"
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
@@ -117,7 +118,8 @@ def _array_source(symbol: str, array: NDArray[np.integer]) -> str:
     lines = [", ".join(numbers[start : start + 16]) for start in range(0, len(numbers), 16)]
     # INT32_MIN cannot be written as a literal
     body = ",\n    ".join(lines).replace("-2147483648", "INT32_MIN")
-    return f"static const {C_TYPES[str(array.dtype)]} {symbol}[{array.size}] = {{\n    {body}}};\n"
+    storage = f"static const _Alignas({CONSTANT_ALIGNMENT})"
+    return f"{storage} {C_TYPES[str(array.dtype)]} {symbol}[{array.size}] = {{\n    {body}}};\n"
 
 
 def _prototype(call: KernelCall) -> str:
