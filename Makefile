@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-accuracy lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-tvm bench-accuracy lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test-boards: setup  ## Every board's firmware: linked in its real memory, run on
 
 bench-kernels: setup  ## Count every kernel's instructions under emulation: benchmarks/results/kernels.json, benchmarks/KERNELS.md
 	$(BIN)/python -m benchmarks.kernels
+
+bench-tvm: setup  ## Count TVM's and TFLite's instructions on emulated ARM Linux cores: benchmarks/results/tvm.json, benchmarks/TVM.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tvm
 
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy
