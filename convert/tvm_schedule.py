@@ -19,6 +19,10 @@ VectorName = Literal["portable", "neon", "neon_dot", "neon32"]
 ACCUMULATORS_MAX: dict[str, int] = {"neon": 20, "neon_dot": 24, "neon32": 8}
 DEFAULT_TILE: dict[str, tuple[int, int]] = {"neon": (4, 4), "neon_dot": (4, 4), "neon32": (2, 4)}
 
+TILE_CHANNELS = (4, 8, 16)
+TILE_PIXELS_MAX = 8
+UNROLL_MAX = 6
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -42,6 +46,12 @@ def largest_divisor(value: int, limit: int) -> int:
     return max(size for size in range(1, limit + 1) if value % size == 0)
 
 
+def loop_vectors(shape: LayerShape) -> int:
+    """Vectors of 16 that the innermost loop goes through: a window's row, or all of it where windows are copied together."""
+    channels = shape.input_hwc[2]
+    return 3 * channels // 16 if channels % 16 == 0 else -(-9 * channels // 16)
+
+
 def is_vectorisable(conv: QuantizedConv, vector: VectorName) -> bool:
     """Whether the vector schedules can compute this layer: channels in fours, one whole vector of packed indices."""
     channels = conv.indices.shape[0]
@@ -54,22 +64,27 @@ def default_schedule(conv: QuantizedConv, shape: LayerShape, vector: VectorName)
     if not is_vectorisable(conv, vector):
         return PORTABLE
     pixels, channels = DEFAULT_TILE[vector]
-    return Schedule(vector, largest_divisor(shape.output_hwc[1], pixels), channels)
+    unroll = largest_divisor(loop_vectors(shape), UNROLL_MAX)
+    return Schedule(vector, largest_divisor(shape.output_hwc[1], pixels), channels, unroll)
 
 
 def schedules(conv: QuantizedConv, shape: LayerShape, vector: VectorName) -> Iterator[Schedule]:
-    """Every schedule worth a try for this layer, the default first."""
+    """Every schedule worth a try for this layer, the default first, then by how near the tile is to the usual size."""
     default = default_schedule(conv, shape, vector)
     yield default
     if default.vector == "portable":
         return
     width, out_channels = shape.output_hwc[1:]
-    for channels in (4, 8, 16):
-        for pixels in range(1, 9):
-            fits = pixels * channels <= ACCUMULATORS_MAX[vector]
-            if width % pixels or out_channels % channels or not fits:
-                continue
-            for unroll in (1, 2, 4, 6):
-                schedule = Schedule(vector, pixels, channels, unroll)
-                if schedule != default:
-                    yield schedule
+    found = [
+        Schedule(vector, pixels, channels, unroll)
+        for channels in TILE_CHANNELS
+        for pixels in range(1, TILE_PIXELS_MAX + 1)
+        for unroll in range(1, UNROLL_MAX + 1)
+        if width % pixels == 0
+        and out_channels % channels == 0
+        and pixels * channels <= ACCUMULATORS_MAX[vector]
+        and loop_vectors(shape) % unroll == 0
+    ]
+    usual = DEFAULT_TILE[vector][0] * DEFAULT_TILE[vector][1]
+    found.sort(key=lambda schedule: (abs(schedule.pixels * schedule.channels - usual), -schedule.unroll))
+    yield from (schedule for schedule in found if schedule != default)

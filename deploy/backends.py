@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convert.kernels import Prefer
+from convert.tvm_schedule import Schedule
 from deploy.baselines import BASELINES
 from deploy.cortex_a import deploy_cortex_a
 from deploy.cortex_m import deploy_cortex_m
@@ -50,10 +51,11 @@ def run_target(
     images: int,
     prefer: Prefer = "speed",
     ram_limit_bytes: int | None = None,
+    tuned: Mapping[str, Schedule] | None = None,
 ) -> list[BackendResult]:
     """Build and run one target on the first `images` test vectors (Ethos-U: compile and decode).
 
-    `prefer` and `ram_limit_bytes` steer the choice of a microcontroller's kernels.
+    `prefer` and `ram_limit_bytes` steer the choice of a microcontroller's kernels; `tuned` names TVM schedules by layer.
     """
     if isinstance(target, CortexMTarget):
         result = deploy_cortex_m(
@@ -61,5 +63,5 @@ def run_target(
         )
         return [result]
     if isinstance(target, CortexATarget):
-        return [deploy_cortex_a(converted, target, folder, images=images)]
+        return [deploy_cortex_a(converted, target, folder, images=images, tuned=tuned)]
     return [deploy_ethos_u(converted, target, folder)]

@@ -53,6 +53,18 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("speed", "ram", "flash"),
         help="what kernels are chosen for (default: the recipe's deploy.prefer)",
     )
+    deploy.add_argument(
+        "--tune",
+        action="store_true",
+        help="first search TVM schedules for ARM Linux targets by counted instructions; records stay in OUT/tune",
+    )
+    deploy.add_argument(
+        "--tune-minutes",
+        type=float,
+        default=10.0,
+        metavar="N",
+        help="time for each target's search, which a later --tune goes on with (default: 10)",
+    )
     _add_stage(verbs, "report", "report.json and report.html of a run, and the check of its budget")
     _add_tools(verbs)
     return parser

@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from convert.tvm_schedule import Schedule
 from deploy.backends import HOST, run_baselines, run_host, run_target
 from deploy.report_data import RunFacts, build_report
 from deploy.report_html import write_html
 from deploy.report_schema import write_report
 from deploy.result import BackendResult, ConvertedModel, load_converted, load_results, save_results
-from deploy.targets import load_target
+from deploy.targets import CortexATarget, load_target
+from deploy.tune import tune, tuned_schedules
 from repedge.doctor import tool_versions
 from repedge.progress import Progress
 from repedge.recipe import Recipe
@@ -160,16 +163,48 @@ def _training_facts(run: Run) -> Manifest:
     )
 
 
-def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
-    """Build, run and profile the host back ends and every target; one folder each."""
+def deploy_stage(run: Run, targets: Sequence[str] | None = None, *, tune_minutes: float | None = None) -> None:
+    """Build, run and profile the host back ends and every target; one folder each.
+
+    With `tune_minutes`, first search the schedules of each ARM Linux target for that long at most.
+    """
     names = tuple(targets or run.recipe.deploy.targets)
     for name in names:
         load_target(name)  # a misspelt target must not surface after minutes of work
     manifest = read_manifest(run.folder.convert, verify=True)
     run.claim()
     converted = load_converted(run.folder.convert)
+    for name in names if tune_minutes is not None else ():
+        _tune(run, name, converted, minutes=tune_minutes or 0.0)
     for name in (HOST, *names):
         _deploy_one(run, name, converted, manifest)
+
+
+def _tune(run: Run, name: str, converted: ConvertedModel, *, minutes: float) -> None:
+    """Search schedules for one target; only those of ARM Linux cores are searched."""
+    target = load_target(name)
+    if not isinstance(target, CortexATarget):
+        run.progress.say(f"  tune     {target.name}: kernels are chosen by rule, nothing to tune")
+        return
+    with TemporaryDirectory(prefix="repedge-tune-") as work:
+        found = tune(
+            converted,
+            target,
+            run.folder.tuning(name),
+            Path(work),
+            minutes=minutes,
+            say=lambda text: run.progress.say(f"  tune     {target.name}: {text}"),
+        )
+    left = "none is left" if found.complete else "more are left; tune again to go on"
+    run.progress.say(f"  tune     {target.name}: {found.made} trials, {left}; records in {run.folder.tuning(name)}")
+
+
+def _tuned(run: Run, name: str, converted: ConvertedModel) -> dict[str, Schedule]:
+    """The schedules that a search of this net for this target found."""
+    target = load_target(name) if name != HOST else None
+    if not isinstance(target, CortexATarget):
+        return {}
+    return tuned_schedules(converted, target, run.folder.tuning(name))
 
 
 def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
@@ -184,10 +219,12 @@ def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
 
 def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manifest) -> None:
     options = {} if name == HOST else target_options(run.recipe, name)
+    tuned = _tuned(run, name, converted)
     key = stage_key(
         stage="deploy",
         target=name if name == HOST else load_target(name).model_dump(mode="json"),
         options=options,
+        schedules={layer: asdict(schedule) for layer, schedule in tuned.items()},
         baselines=run.recipe.deploy.baselines if name == HOST else None,
         converted={file: entry.sha256 for file, entry in manifest.files.items()},
         source=source_hash("deploy", "firmware_stub", "convert"),
@@ -198,7 +235,7 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
             if name == HOST:
                 results = [*run_host(converted, folder), *_run_baselines(run, converted, folder)]
             else:
-                results = run_target(converted, load_target(name), folder, **options)
+                results = run_target(converted, load_target(name), folder, tuned=tuned, **options)
         save_results(results, folder)
         return write_manifest(folder, stage="deploy", key=key, recipe_sha256=run.recipe.sha256())
 
