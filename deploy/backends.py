@@ -20,6 +20,7 @@ from deploy.result import BackendResult, ConvertedModel
 from deploy.targets import CortexATarget, CortexMTarget, Target
 from deploy.tflite_int4 import run_tflite_int4
 from deploy.tflite_runtimes import run_tflite
+from deploy.tvm_bare_metal import deploy_tvm_bare_metal
 from deploy.tvm_host import run_tvm_host
 
 HOST = "host"
@@ -57,6 +58,8 @@ def run_target(
 
     `prefer` and `ram_limit_bytes` steer the choice of a microcontroller's kernels; `tuned` names TVM schedules by layer.
     """
+    if isinstance(target, CortexMTarget) and target.engine == "tvm":
+        return [deploy_tvm_bare_metal(converted, target, folder, images=images)]
     if isinstance(target, CortexMTarget):
         result = deploy_cortex_m(
             converted, target, folder, images=images, prefer=prefer, ram_limit_bytes=ram_limit_bytes

@@ -84,7 +84,7 @@ def deploy_cortex_m(
     cycles = estimate_cycles(
         profile, disassemble(elf, target.core, out / "disassembly.txt"), target, len(plan.placements)
     )
-    entry = _target_entry(target, measure_image(image), profile, cycles, facts, image)
+    entry = target_entry(target, measure_image(image), profile, cycles, facts, image)
     entry["instructions_mean"] = mean_instructions(target, elf, out, vectors=vectors, layers=len(plan.placements))
     entry["layers"] = _layer_entries(converted, plan, image, profile, cycles)
     notices = (
@@ -200,7 +200,7 @@ def check_stores(profile: Profile, image: ElfImage, plan: MemoryPlan) -> None:
             )
 
 
-def _target_entry(
+def target_entry(
     target: CortexMTarget,
     sizes: ElfSizes,
     profile: Profile,
