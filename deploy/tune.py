@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def _measure(
     converted: ConvertedModel, target: CortexATarget, chosen: Mapping[str, Schedule], work: Path, plugin: Path
 ) -> dict[str, int]:
     """Instructions of one inference by layer; `Mismatch` where its logits are not the reference's."""
-    library = build_library(converted, cortex_a_target(target), work / "trial", tuned=chosen)
+    library = build_library(converted, replace(cortex_a_target(target), packed=False), work / "trial", tuned=chosen)
     vectors = converted.vectors.first(1)
     write_images(library.folder, vectors.images)
     run = run_user(

@@ -36,6 +36,7 @@ from deploy.targets import CortexATarget
 from deploy.tool import find_tool, run_tool
 from deploy.tvm_glue import NAME, MemoryPlan, constant_symbol, glue_source, header_source, plan_memory
 from deploy.tvm_lower import TargetOptions, write_kernels_object
+from deploy.tvm_packed import PACKED_NAME, write_packed_library
 from train.artefact import sha256_file, write_bytes, write_json, write_text
 from train.errors import ToolFailed, UnsupportedLayer
 
@@ -61,6 +62,7 @@ class BuildTarget:
     compiler: str
     flags: tuple[str, ...] = ()
     vector: VectorName = "portable"
+    packed: bool = False  # also a library for TVM's own runtime
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def cortex_a_target(target: CortexATarget) -> BuildTarget:
     options["mcpu"] = target.scheduler_cpu or target.cpu
     if target.float_abi:
         options["mfloat-abi"] = target.float_abi
-    return BuildTarget(options, target.compiler, (f"-mcpu={target.cpu}", *target.compiler_flags), target.vector)
+    flags = (f"-mcpu={target.cpu}", *target.compiler_flags)
+    # TVM publishes its runtime for AArch64, not for Armv7-A
+    packed = target.triple.startswith("aarch64")
+    return BuildTarget(options, target.compiler, flags, target.vector, packed)
 
 
 def scheduled_module(
@@ -138,6 +143,8 @@ def build_library(
     write_json(folder / SCHEDULES_NAME, {name: asdict(schedule) for name, schedule in schedules.items()})
     shutil.copyfile(RUNNER_SOURCE, folder / RUNNER_SOURCE.name)
     _compile(target, folder)
+    if target.packed:
+        write_packed_library(module, target.options, target.compiler, folder / PACKED_NAME)
     library = ModelLibrary(folder, calls, plan, read_elf(folder / LIBRARY_NAME))
     verify_library(library, converted.model)
     return library
