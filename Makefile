@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-tvm bench-accuracy lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-tvm prove-packed bench-accuracy lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ bench-kernels: setup  ## Count every kernel's instructions under emulation: benc
 
 bench-tvm: setup  ## Count TVM's and TFLite's instructions on emulated ARM Linux cores: benchmarks/results/tvm.json, benchmarks/TVM.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tvm
+
+prove-packed: setup  ## 500 images of runs/cifar10-xs through TVM's own aarch64 runtime: benchmarks/results/tvm_packed.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tvm_packed runs/cifar10-xs
 
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy

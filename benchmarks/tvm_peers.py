@@ -20,10 +20,10 @@ VERSIONS_NAME = "versions.txt"
 TIMEOUT_S = 1800
 
 
-def set_up(folder: Path, pip: Path) -> Path:
-    """The unpacked aarch64 Python with both runtimes, made once."""
+def set_up(folder: Path, pip: Path, *, requirements: str = "requirements.txt") -> Path:
+    """The unpacked aarch64 Python with the wheels of a list in `benchmarks/aarch64`, made once."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["sh", str(HERE / "set_up.sh"), str(folder), str(pip)]
+    command = ["sh", str(HERE / "set_up.sh"), str(folder.absolute()), str(pip), requirements]
     run_tool(command, cwd=folder, log=folder / "set_up.log", timeout_s=TIMEOUT_S)
     return (folder / "root").absolute()
 
@@ -47,7 +47,9 @@ def measure_peer(
     counts, output = [], ""
     for runs in RUNS:
         output = run_tool(
-            _command(root, cpu, plugin, [peer, str(model.absolute()), "image.bin", str(runs)]),
+            emulated_python(
+                root, cpu, [HERE / "invoke.py", peer, str(model.absolute()), "image.bin", str(runs)], plugin=plugin
+            ),
             cwd=folder,
             log=folder / f"{runs}.log",
             timeout_s=TIMEOUT_S,
@@ -57,15 +59,22 @@ def measure_peer(
     return per_inference(counts), [int(value) for value in output.splitlines()[-1].split()]
 
 
-def _command(root: Path, cpu: str, plugin: Path, arguments: list[str]) -> list[str | Path]:
+def emulated_python(
+    root: Path, cpu: str, arguments: Sequence[str | Path], *, plugin: Path | None = None, libraries: str = ""
+) -> list[str | Path]:
+    """The command that runs a script with its arguments on one thread; `libraries` is the loader's search path."""
     environment = {
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
         "PYTHONHOME": str(root / "usr"),
         "PYTHONPATH": str(root / "site"),
+        "TVM_NUM_THREADS": "1",
     }
+    if libraries:
+        environment["LD_LIBRARY_PATH"] = libraries
     options = [part for pair in environment.items() for part in ("-E", "=".join(pair))]
-    emulator = ["qemu-aarch64", "-cpu", cpu, "-L", str(root), "-seed", "0"]
-    emulator += ["-plugin", f"file={plugin.absolute()},out={DUMP_NAME}", *options]
-    return [*emulator, root / "usr" / "bin" / "python3.11", "-S", HERE / "invoke.py", *arguments]
+    emulator = ["qemu-aarch64", "-cpu", cpu, "-L", str(root), "-seed", "0", *options]
+    if plugin is not None:
+        emulator += ["-plugin", f"file={plugin.absolute()},out={DUMP_NAME}"]
+    return [*emulator, root / "usr" / "bin" / "python3.11", "-S", *arguments]
