@@ -26,6 +26,7 @@ COPY deploy deploy
 COPY repedge repedge
 COPY firmware_stub firmware_stub
 COPY recipes recipes
+COPY zoo zoo
 RUN .venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --editable . \
  && .venv/bin/python -m compileall -q train convert deploy repedge
 

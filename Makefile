@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-tvm prove-packed bench-accuracy lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-tvm prove-packed bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,12 @@ prove-packed: setup  ## 500 images of runs/cifar10-xs through TVM's own aarch64 
 
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy
+
+bench-formats: setup  ## Weigh the weights inside each artefact (RUNS="runs/a zoo/b", else synthetic nets): benchmarks/results/formats.json, benchmarks/FORMATS.md
+	$(BIN)/python -m benchmarks.formats $(RUNS)
+
+aarch64: setup  ## Optional: an arm64 Python with tflite-runtime for qemu-user, in build/aarch64-python (needs a network)
+	PYTHON=$(BIN)/python sh deploy/aarch64_python.sh build/aarch64-python
 
 lint: setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .

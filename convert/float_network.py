@@ -67,14 +67,20 @@ class FloatNetwork:
 
     def rounded_to_float32(self) -> FloatNetwork:
         """The net whose parameters are the float32 values that a runtime holds."""
+        return self._rounded(np.float32)
+
+    def rounded_to_float16(self) -> FloatNetwork:
+        """The net whose parameters are float32 values rounded once more, to half precision."""
+        return self.rounded_to_float32()._rounded(np.float16)
+
+    def _rounded(self, kind: type[np.floating]) -> FloatNetwork:
+        def rounded(value: Float64) -> Float64:
+            return value.astype(kind).astype(np.float64)
+
         convs = tuple(
-            FloatConv(conv.name, _float32(conv.weight_oihw), _float32(conv.bias), conv.stride) for conv in self.convs
+            FloatConv(conv.name, rounded(conv.weight_oihw), rounded(conv.bias), conv.stride) for conv in self.convs
         )
-        return FloatNetwork(self.input_hwc, convs, _float32(self.classifier_weight), _float32(self.classifier_bias))
-
-
-def _float32(value: Float64) -> Float64:
-    return value.astype(np.float32).astype(np.float64)
+        return FloatNetwork(self.input_hwc, convs, rounded(self.classifier_weight), rounded(self.classifier_bias))
 
 
 def convolve(value: Float64, weight_oihw: Float64, stride: int) -> Float64:

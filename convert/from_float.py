@@ -67,7 +67,10 @@ def _plan(
     name: str, weight: NDArray[np.float64], bias: NDArray[np.float64], bits: int, config: QuantizeConfig
 ) -> LayerPlan:
     """Codebook and indices of one weight tensor, output channel first."""
-    levels = weight_levels(weight, bits, config.post_training, per_channel=config.weights.per_channel_scale)
+    weights = config.weights
+    levels = weight_levels(
+        weight, bits, config.post_training, per_channel=weights.per_channel_scale, max_entries=weights.max_entries
+    )
     return LayerPlan(name, bits, levels.codebook, levels.indices, levels.scale, bias, 1.0)
 
 

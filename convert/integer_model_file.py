@@ -16,10 +16,11 @@ from safetensors.numpy import save_file
 
 from convert.integer_model import IntegerModel, Quantization, QuantizedConv, QuantizedFullyConnected
 from train.artefact import atomic_path
+from train.checkpoint import INTEGER_MODEL_FILE
 from train.errors import ArtefactError
 
 SCHEMA_VERSION = 1
-FILE_NAME = "integer_model.safetensors"
+FILE_NAME = INTEGER_MODEL_FILE
 
 
 def save_integer_model(model: IntegerModel, path: Path) -> None:
@@ -41,7 +42,9 @@ def save_integer_model(model: IntegerModel, path: Path) -> None:
         "layers": layers,
     }
     with atomic_path(path) as temporary:
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata={"integer_model": json.dumps(header)})
+        temporary.chmod(mode)  # the writer may replace the file
 
 
 def _layer_header(layer: QuantizedConv | QuantizedFullyConnected) -> dict[str, Any]:

@@ -95,10 +95,12 @@ class WeightLevels:
     scale: NDArray[np.float32]
 
 
-def weight_levels(weight: Float64, bits: int, config: PostTrainingConfig, *, per_channel: bool) -> WeightLevels:
+def weight_levels(
+    weight: Float64, bits: int, config: PostTrainingConfig, *, per_channel: bool, max_entries: int = 255
+) -> WeightLevels:
     """Levels of one tensor, output channel first.
 
-    `kmeans`: scale max|W| / 127 and the optimal 2^bits entries of the int8 grid. `uniform`: the levels
+    `kmeans`: scale max|W| / 127 and the optimal 2^bits entries of the int8 grid, at most `max_entries`. `uniform`: the levels
     −(2^(bits−1)−1) … 2^(bits−1)−1 times max|W| / (2^(bits−1)−1). `uniform_mse`: the same levels, the step of least
     squared error out of 100 (per channel where scales are).
     """
@@ -106,7 +108,7 @@ def weight_levels(weight: Float64, bits: int, config: PostTrainingConfig, *, per
     largest = np.maximum(np.abs(rows).max(axis=1), 1e-12)
     if config.weights == "kmeans":
         scale = (largest / GRID_MAX).astype(np.float32)
-        codebook = optimal_codebook(_in_steps(weight, scale), 2**bits)
+        codebook = optimal_codebook(_in_steps(weight, scale), min(2**bits, max_entries))
     else:
         highest = 2 ** (bits - 1) - 1
         shares = _least_squares_shares(rows, largest, highest) if config.weights == "uniform_mse" else 1.0

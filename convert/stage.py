@@ -1,7 +1,7 @@
 """The conversion of one checkpoint: merge, lower, write every format, read each back and compare it.
 
 The folder gets `merged.safetensors`, `integer_model.safetensors`, `vectors.npz`, `model_float.onnx`,
-`model_float.tflite`, `model_integer.onnx`, `model_qdq.onnx`, `model_int8.tflite`,
+`model_float.tflite`, `model_float16.tflite`, `model_integer.onnx`, `model_qdq.onnx`, `model_int8.tflite`,
 `model_int4.tflite` (where a codebook lies on the int4 grid), the TVM module and the C tables in `c/`.
 """
 
@@ -23,6 +23,7 @@ from convert.c_source import FOLDER_NAME as C_FOLDER
 from convert.c_source import write_c_model
 from convert.float_network import FloatNetwork
 from convert.from_float import lower_float
+from convert.from_integer import dequantized_network
 from convert.from_qat import lower_qat
 from convert.integer_model import IntegerModel
 from convert.integer_model_file import FILE_NAME as MODEL_FILE
@@ -37,7 +38,7 @@ from convert.onnx_qdq import write_qdq_onnx
 from convert.tflite_exact import FILE_NAME as INT8_FILE
 from convert.tflite_exact import verify_tflite, write_tflite
 from convert.tflite_float import FILE_NAME as FLOAT_FILE
-from convert.tflite_float import verify_float_tflite, write_float_tflite
+from convert.tflite_float import HALF_FILE_NAME, verify_float_tflite, verify_half_tflite, write_float_tflite
 from convert.tflite_int4 import FILE_NAME as INT4_FILE
 from convert.tflite_int4 import write_int4_tflite
 from convert.tvm_module import write_tvm_module
@@ -85,15 +86,27 @@ class Lowered:
     model: IntegerModel
 
 
-def merge_and_lower(source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8]) -> Lowered:
-    """Merge both phases' checkpoints; lower the QAT one, or the float one where there was no QAT."""
+def merge_and_lower(
+    source: Path, quantize: QuantizeConfig, calibration_images: NDArray[np.uint8] | None = None
+) -> Lowered:
+    """Merge both phases' checkpoints; lower the QAT one, or the float one where there was no QAT.
+
+    A source that holds an integer model instead of a QAT checkpoint (the zoo's do) is taken verbatim. Calibration
+    images serve float checkpoints only.
+    """
     description = load_description(source)
+    has_qat, is_integer = checkpoint_path(source, "qat").is_file(), (source / MODEL_FILE).is_file()
     float_net = None
-    if checkpoint_path(source, "float").is_file() or not checkpoint_path(source, "qat").is_file():
+    if checkpoint_path(source, "float").is_file() or not (has_qat or is_integer):
         float_net = merge_network(load_network(source, "float"), description.input_hwc)
-    if not checkpoint_path(source, "qat").is_file():
+    if is_integer and not has_qat:
+        model = load_integer_model(source / MODEL_FILE)
+        latent = dequantized_network(model)
+        return Lowered(float_net or latent, latent, model)
+    if not has_qat:
         assert float_net is not None
-        model = lower_float(float_net, quantize, calibration_images, description.class_names)
+        images = np.empty((0, *description.input_hwc), np.uint8) if calibration_images is None else calibration_images
+        model = lower_float(float_net, quantize, images, description.class_names)
         return Lowered(float_net, float_net, model)
     network = load_network(source, "qat")
     latent = merge_network(network, description.input_hwc)
@@ -134,14 +147,15 @@ def _metrics(
 
 
 def _write_float(merged: FloatNetwork, images: NDArray[np.uint8], folder: Path, step: Step) -> dict[str, float]:
-    """Float ONNX and TFLite; returns the largest difference of each from the float64 net."""
+    """Float ONNX and TFLite; returns the largest difference of each from the net it must be."""
     with step("float ONNX"):
         write_float_onnx(merged, folder / ONNX_FILE)
         onnx_difference = verify_float_onnx(merged, folder / ONNX_FILE, images)
     with step("float TFLite by onnx2tf"):
-        write_float_tflite(folder / ONNX_FILE, folder / FLOAT_FILE)
+        write_float_tflite(folder / ONNX_FILE, folder / FLOAT_FILE, folder / HALF_FILE_NAME)
         tflite_difference = verify_float_tflite(merged, folder / ONNX_FILE, folder / FLOAT_FILE, images)
-    return {"onnx": onnx_difference, "tflite": tflite_difference}
+        half_difference = verify_half_tflite(merged, folder / HALF_FILE_NAME, images)
+    return {"onnx": onnx_difference, "tflite": tflite_difference, "tflite_float16": half_difference}
 
 
 def _write_exact(model: IntegerModel, folder: Path, step: Step) -> None:

@@ -18,19 +18,33 @@ from deploy.host_c import run_host_c
 from deploy.onnx_runtimes import run_onnx
 from deploy.result import BackendResult, ConvertedModel
 from deploy.targets import CortexATarget, CortexMTarget, Target
+from deploy.tflite_aarch64 import run_tflite_aarch64
 from deploy.tflite_int4 import run_tflite_int4
-from deploy.tflite_runtimes import run_tflite
+from deploy.tflite_runtimes import EXACT_RUNTIME, run_tflite
 from deploy.tvm_bare_metal import deploy_tvm_bare_metal
 from deploy.tvm_host import run_tvm_host
 
 HOST = "host"
+AARCH64 = "tflite_aarch64"
 
 
-def run_host(converted: ConvertedModel, folder: Path) -> list[BackendResult]:
-    """Host C, TFLite's runtimes, onnxruntime and TVM on this machine, over the whole test split."""
+def run_host(
+    converted: ConvertedModel,
+    folder: Path,
+    *,
+    runtimes: Sequence[str],
+    emulated_images: int = 200,
+) -> list[BackendResult]:
+    """Host C, TFLite's reference kernels and other runtimes, onnxruntime and TVM on this machine.
+
+    All run the whole test split, but `tflite_aarch64`, which is emulated, the first `emulated_images`.
+    """
+    native = [name for name in runtimes if name != AARCH64]
+    emulated = run_tflite_aarch64(converted, images=emulated_images) if AARCH64 in runtimes else []
     return [
         run_host_c(converted, folder / "c"),
-        *run_tflite(converted),
+        *run_tflite(converted, runtimes=(EXACT_RUNTIME, *native)),
+        *emulated,
         run_tflite_int4(converted),
         *run_onnx(converted),
         run_tvm_host(converted, folder / "tvm"),

@@ -12,7 +12,8 @@ from train.config import Section
 class DeployConfig(Section):
     """Targets (names of files in deploy/targets), how many test images run under emulation, and baselines to compare with.
 
-    A RAM limit of the budget also limits the choice of kernels. A baseline is another tool's quantization of the same
+    `runtimes` run the exact int8 TFLite file beside the reference kernels, which always do; `tflite_aarch64` needs
+    `make aarch64`. A RAM limit of the budget also limits the choice of kernels. A baseline is another tool's quantization of the same
     float net; it takes about a minute, so none is the default.
     """
 
@@ -20,6 +21,11 @@ class DeployConfig(Section):
     emulated_images: int = Field(200, ge=1)
     prefer: Literal["speed", "ram", "flash"] = Field(
         "speed", description="what a microcontroller's kernels are chosen for"
+    )
+    runtimes: tuple[Literal["tflite_runtime", "litert", "tensorflow", "tflite_aarch64"], ...] = (
+        "tflite_runtime",
+        "litert",
+        "tensorflow",
     )
     baselines: tuple[Literal["onnx2tf_int8"], ...] = ()
 

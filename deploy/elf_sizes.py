@@ -89,10 +89,15 @@ def measure_image(image: ElfImage, *, arena_symbol: str = ARENA_SYMBOL) -> ElfSi
 
 def padded_weights(image: ElfImage) -> dict[str, int]:
     """Flash bytes of each of the model's tables by symbol, with the padding up to the next table."""
+    return padded_tables(image, WEIGHT_TABLE)
+
+
+def padded_tables(image: ElfImage, names: re.Pattern[str]) -> dict[str, int]:
+    """Bytes of each constant table whose symbol has such a name, with the padding up to the next of them."""
     tables = [
         symbol
         for symbol in _objects(image)
-        if WEIGHT_TABLE.fullmatch(symbol.name) and _is_constant(image.section_of(symbol.address))
+        if names.fullmatch(symbol.name) and _is_constant(image.section_of(symbol.address))
     ]
     sizes = {symbol.name: symbol.size for symbol in tables}
     for symbol, following in pairwise(tables):

@@ -27,6 +27,9 @@ STAGES = {
     "tflite_int4": "int4 weights, tflite-runtime, default kernels",
     "onnx2tf_int8": "baseline: onnx2tf's int8 of the float net",
     "litert_default": "LiteRT, default kernels",
+    "tensorflow_default": "TensorFlow's interpreter, default kernels",
+    "tflite_ref_aarch64": "TFLite reference kernels, aarch64 (emulated)",
+    "tflite_runtime_default_aarch64": "tflite-runtime, default kernels, aarch64 (emulated)",
 }
 
 

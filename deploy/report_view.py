@@ -198,3 +198,19 @@ def proof_rows(report: Report, section: str = "exactness") -> list[dict[str, Any
 def executed(target: Mapping[str, Any]) -> str:
     """How a target's figures came about."""
     return "compiled and decoded, not executed" if target["kind"] == "ethos_u" else "executed under emulation"
+
+
+def npu_targets(report: Report) -> list[tuple[str, dict[str, Any]]]:
+    """NPUs that were compared with uniform int8 weights; layers without weights have None for the figures of weights."""
+    found = []
+    for name, target in report["targets"].items():
+        if "uniform_int8" in target:
+            layers = [_with_weights(row) for row in target["layers"]]
+            found.append((name, {**target, "layers": layers}))
+    return found
+
+
+def _with_weights(row: Mapping[str, Any]) -> dict[str, Any]:
+    figures = ("weight_bytes", "bits_per_weight")
+    plain = dict.fromkeys(figures) | dict(row["uniform_int8"])
+    return dict.fromkeys(("codebook_entries", *figures)) | dict(row) | {"uniform_int8": plain}

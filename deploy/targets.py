@@ -20,6 +20,7 @@ from train.errors import ConfigError
 from train.validation import explain
 
 FOLDER = Path(__file__).parent / "targets"
+PALETTE_ENTRIES = 32  # of Ethos-U's weight decoder; more codebook entries are stored as plain int8
 TVM_PREFIX = "tvm-"
 
 

@@ -57,12 +57,17 @@ def run_tflite(
 
 def _result(runtime: str, path: Path, vectors: Vectors) -> BackendResult:
     logits = run_runtime(runtime, path, vectors.images)
-    exact = runtime == EXACT_RUNTIME
-    result = proven(BACKEND_NAMES[runtime], vectors, logits, role="exact" if exact else "runtime")
-    if exact and result.exactness is not None and result.exactness.logits_mismatched:
+    if runtime == EXACT_RUNTIME:
+        return check_exact(proven(BACKEND_NAMES[runtime], vectors, logits))
+    return proven(BACKEND_NAMES[runtime], vectors, logits, role="runtime")
+
+
+def check_exact(result: BackendResult) -> BackendResult:
+    """The result of reference kernels as it came; `Mismatch` where a logit differs."""
+    if result.exactness is not None and result.exactness.logits_mismatched:
         raise Mismatch(
-            f"tflite_ref: {result.exactness.logits_mismatched} of {result.exactness.logits_compared} logits differ from "
-            "the reference, allowed 0; the file or the interpreter's version is not the one this was written for; "
+            f"{result.backend}: {result.exactness.logits_mismatched} of {result.exactness.logits_compared} logits differ "
+            "from the reference, allowed 0; the file or the interpreter's version is not the one this was written for; "
             "install the pinned tflite-runtime and run convert again"
         )
     return result

@@ -5,7 +5,7 @@ Scale streams hold 10 bytes per output channel, little-endian:
     Ethos-U55, U65:  bias 5 bytes (signed), multiplier 4, shift 1     real multiplier = multiplier · 2^−shift
     Ethos-U85:       bias 4 bytes (signed), multiplier 4, shift 1, zero 1
 
-With two cores, core c holds the output channels c, c + 2, …
+With two streams of scales (Ethos-U65-512), stream c holds the output channels c, c + 2, …
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
 from deploy import mlw_runner
-from deploy.vela_order import stream_order, stream_positions
-from deploy.vela_stream import KernelCall, VelaOutput
+from deploy.vela_fast import decode_fast
+from deploy.vela_order import StreamOrder, stream_order, stream_positions
+from deploy.vela_stream import FlashRange, KernelCall, VelaOutput
 from train.errors import Mismatch, ToolFailed
 
 SCALE_ENTRY_BYTES = 10
@@ -31,7 +32,6 @@ TIMEOUT_S = 600
 TAIL_LINES = 15
 
 IN_ORDER = "in order"  # every weight at its place
-AS_MULTISET = "as a multiset"  # the non-zero values, not their places
 NOT_DECODED = "not decoded"
 
 Layer = QuantizedConv | QuantizedFullyConnected
@@ -39,26 +39,48 @@ Layer = QuantizedConv | QuantizedFullyConnected
 
 @dataclass(frozen=True)
 class LayerStreams:
-    """One layer in flash: encoded bytes, bytes of biases and multipliers, and how far the weights are proven."""
+    """One layer in flash: encoded bytes, bytes of biases and multipliers, and how far the weights are proven.
+
+    `stored_values` counts the weights with the zeros that fill units up; None where they are not decoded.
+    """
 
     name: str
     weight_bytes: int
     scale_bytes: int
     proven: str
+    stored_values: int | None
 
 
 def check_streams(
     model: IntegerModel, output: VelaOutput, layer_of_command: Mapping[int, str], accelerator: str
 ) -> list[LayerStreams]:
     """Decode and compare every layer; `Mismatch` names the layer whose integers are not the model's."""
+    first, last = model.layers[0], model.layers[-1]
+    for layer, what, found, expected in (
+        (first, "input", output.input, model.input),
+        (last, "output", output.output, last.output),
+    ):
+        if found != expected:
+            raise _mismatch(layer, f"{what} quantization {found} in Vela's output, the model has {expected}")
     slices = _slices_by_layer(output.calls, layer_of_command)
-    known = [call for call in output.calls if stream_order(accelerator, call.weight_format)]
-    ranges = {range_.offset: range_.length for call in known for range_ in call.weights}
-    streams = {str(offset): _stream(output.flash, offset, length) for offset, length in ranges.items()}
+    ranges = coded_ranges(output.calls, accelerator)
+    streams = {str(range_.offset): _stream(output.flash, range_.offset, range_.length) for range_ in ranges}
     decoded = decode_streams(streams) if streams else {}
     return [
         _check_layer(layer, slices.get(layer.name, []), output.flash, decoded, accelerator) for layer in model.layers
     ]
+
+
+def coded_ranges(calls: Sequence[KernelCall], accelerator: str) -> list[FlashRange]:
+    """The streams that Vela's codec decodes, each once: all but those of unknown order and those in the fast format."""
+    orders = [(call, call_order(call, accelerator)) for call in calls]
+    return list({range_: None for call, order in orders if order and not order.fast for range_ in call.weights})
+
+
+def call_order(call: KernelCall, accelerator: str) -> StreamOrder | None:
+    """The order of one kernel's streams, None where it is not known."""
+    order = stream_order(accelerator, call.weight_format, call.micro_block_pixels)
+    return order if order and len(call.weights) == order.streams else None
 
 
 def decode_streams(streams: Mapping[str, NDArray[np.uint8]]) -> dict[str, NDArray[np.int16]]:
@@ -101,17 +123,18 @@ def _check_layer(
     found = sum(call.output_depth for call in slices)
     if found != weight.shape[0]:
         raise _mismatch(layer, f"{found} output channels in Vela's output, the model has {weight.shape[0]}")
-    start, proofs = 0, set()
+    start, stored = 0, []
     for call in slices:
         _check_registers(layer, call)
         channels = np.arange(start, start + call.output_depth)
         _check_scales(layer, call, channels, flash, accelerator)
-        proofs.add(_check_weights(layer, call, weight[channels], decoded, accelerator))
+        stored.append(_check_weights(layer, call, weight[channels], flash, decoded, accelerator))
         start += call.output_depth
-    proven = next(level for level in (NOT_DECODED, AS_MULTISET, IN_ORDER) if level in proofs)
     weight_bytes = sum(range_.length for call in slices for range_ in call.weights)
     scale_bytes = sum(range_.length for call in slices for range_ in call.scales)
-    return LayerStreams(layer.name, weight_bytes, scale_bytes, proven)
+    if any(count is None for count in stored):
+        return LayerStreams(layer.name, weight_bytes, scale_bytes, NOT_DECODED, None)
+    return LayerStreams(layer.name, weight_bytes, scale_bytes, IN_ORDER, sum(count or 0 for count in stored))
 
 
 def _check_registers(layer: Layer, call: KernelCall) -> None:
@@ -165,30 +188,45 @@ def _check_weights(
     layer: Layer,
     call: KernelCall,
     weight_ohwi: NDArray[np.int8],
+    flash: bytes,
     decoded: Mapping[str, NDArray[np.int16]],
     accelerator: str,
-) -> str:
-    """How far the weights of one call are proven; `Mismatch` where even the values differ."""
-    order = stream_order(accelerator, call.weight_format)
-    if order is None or len(call.weights) != order.cores:
-        return NOT_DECODED
-    proofs = []
-    for core, range_ in enumerate(call.weights):
-        values, own = decoded[str(range_.offset)], weight_ohwi[core :: order.cores]
-        positions = stream_positions(
-            own.shape,
-            order,
-            block_depth=call.block_depth // order.cores,
-            part_kernel_first=call.part_kernel_first,
-            stride=call.stride,
-        )
-        expected = np.where(positions >= 0, own.reshape(-1)[positions], 0)
-        proofs.append(bool(np.array_equal(values, expected)))
-        if not np.array_equal(_nonzero_sorted(values), _nonzero_sorted(own)):
-            raise _mismatch(layer, "the decoded weights are other values than the model's")
-    if not all(proofs) and order.settled:
-        raise _mismatch(layer, "the decoded weights are the model's values at other places")
-    return IN_ORDER if all(proofs) else AS_MULTISET
+) -> int | None:
+    """Values in one call's streams, filling included, None where their order is unknown.
+
+    `Mismatch` where a value or its place differs.
+    """
+    order = call_order(call, accelerator)
+    if order is None:
+        return None
+    positions = stream_positions(
+        weight_ohwi.shape,
+        order,
+        block_depth=call.block_depth,
+        part_kernel_first=call.part_kernel_first,
+        stride=call.stride,
+    )
+    for range_, places in zip(call.weights, positions, strict=True):
+        expected = np.where(places >= 0, weight_ohwi.reshape(-1)[places], 0)
+        values = _values(range_, places.size, flash, decoded, order)
+        if np.array_equal(values, expected):
+            continue
+        same = np.array_equal(_nonzero_sorted(values), _nonzero_sorted(expected))
+        found = "the model's values at other places" if same else "other values than the model's"
+        raise _mismatch(layer, f"the decoded weights are {found}")
+    return sum(places.size for places in positions)
+
+
+def _values(
+    range_: FlashRange, count: int, flash: bytes, decoded: Mapping[str, NDArray[np.int16]], order: StreamOrder
+) -> NDArray[np.int16]:
+    """The `count` values of one stream; empty where the stream is too short for them."""
+    if not order.fast:
+        return decoded[str(range_.offset)]
+    try:
+        return decode_fast(_stream(flash, range_.offset, range_.length), count)
+    except ValueError:
+        return np.empty(0, np.int16)
 
 
 def _nonzero_sorted(values: NDArray[np.integer]) -> NDArray[np.integer]:

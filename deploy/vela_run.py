@@ -40,6 +40,7 @@ class VelaReport:
     cycles: int
     sram_bytes: int
     dram_bytes: int
+    off_chip_flash_bytes: int
     operators: dict[str, OperatorEstimate]
     layer_of_command: dict[int, str]
 
@@ -83,6 +84,7 @@ def read_report(path: Path, summary_path: Path, debug_path: Path, target: EthosU
             cycles=int(float(summary["cycles_total"])),
             sram_bytes=_kib(summary["sram_memory_used"]),
             dram_bytes=_kib(summary["dram_memory_used"]),
+            off_chip_flash_bytes=_kib(summary["off_chip_flash_memory_used"]),
             operators=_operators(tables["perf"]),
             layer_of_command={int(row["offset"]): names[row["scheduled_id"]] for row in tables["queue"]},
         )

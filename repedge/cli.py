@@ -44,7 +44,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_stage(verbs, "train", "train the float net, then quantization-aware")
     convert = _add_stage(verbs, "convert", "merge exactly, lower to the integer model, write ONNX, TFLite, TVM and C")
     convert.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="a train folder from elsewhere (default: OUT/train)"
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="a train folder from elsewhere, or zoo:NAME (default: OUT/train)",
     )
     deploy = _add_stage(verbs, "deploy", "build for the targets, run on emulators, compare with the reference, profile")
     deploy.add_argument("--target", metavar="A,B", help="targets instead of the recipe's: names or .yaml paths")
@@ -139,6 +142,15 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     init.add_argument("--board", metavar="NAME", default="cortex-m4", help="a target; `repedge targets` lists them")
     init.add_argument("--force", action="store_true", help="replace an existing file")
     _add_output(init)
+    zoo = verbs.add_parser("zoo", help="trained models that come with RepEdge: list them, get one as a run folder")
+    actions = zoo.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="name, size, bits, accuracy and bytes of every model")
+    _add_output(listing)
+    fetch = actions.add_parser("get", help="a run folder from which convert, deploy and report go on")
+    fetch.add_argument("name", metavar="NAME", help="a model; `repedge zoo list` shows them")
+    fetch.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/NAME)")
+    fetch.add_argument("--force", action="store_true", help="replace the run of another recipe")
+    _add_output(fetch)
     completion = verbs.add_parser("completion", help='shell completion: eval "$(repedge completion bash)"')
     completion.add_argument("shell", choices=("bash", "zsh"))
     doctor = verbs.add_parser("doctor", help="which tools are there, and which package brings a missing one")
@@ -161,6 +173,7 @@ def _commands() -> dict[str, Callable[[argparse.Namespace], int]]:
         "inspect": commands.inspect,
         "export": commands.export,
         "init": commands.init,
+        "zoo": commands.zoo,
         "completion": commands.completion,
         "doctor": commands.doctor,
     }

@@ -221,6 +221,13 @@ def init(options: argparse.Namespace) -> int:
     return 0
 
 
+def zoo(options: argparse.Namespace) -> int:
+    """List the zoo, or make a run folder of one of its models."""
+    from repedge import zoo as models
+
+    return models.print_models(as_json=options.json) if options.action == "list" else models.fetch(options)
+
+
 def completion(options: argparse.Namespace) -> int:
     """Print the completion script of a shell."""
     from repedge.cli import build_parser

@@ -9,25 +9,25 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from convert.tvm_schedule import Schedule
-from deploy.backends import HOST, run_baselines, run_host, run_target
+from deploy.backends import AARCH64, HOST, run_baselines, run_host, run_target
 from deploy.report_data import RunFacts, build_report
 from deploy.report_html import write_html
 from deploy.report_schema import write_report
 from deploy.result import BackendResult, ConvertedModel, load_converted, load_results, save_results
-from deploy.targets import CortexATarget, load_target
-from deploy.tune import tune, tuned_schedules
+from deploy.targets import load_target
 from repedge.doctor import tool_versions
 from repedge.progress import Progress
 from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
+from repedge.zoo import zoo_key
+from repedge.tuning import target_schedules, tune_target
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest
 from train.checkpoint import MODEL_FILE
 from train.dataset import Dataset, load_dataset
 from train.errors import ArtefactError, ConfigError
+from train.zoo import source_hashes, training_folder
 
 CALIBRATION_IMAGES = 1024
 
@@ -61,9 +61,13 @@ def train_stage(run: Run) -> Manifest:
     dataset = run.dataset
     run.claim()
     training = run.recipe.training()
+    if manifest := finished(run.folder.train, zoo_key(training, dataset.sha256)):
+        run.progress.say("  train    as the zoo holds it")
+        return manifest
     key = stage_key(
         stage="train",
         recipe=training.model_dump(mode="json"),
+        sources={source: source_hashes(source) for source in training.sources()},
         data=dataset.sha256,
         source=source_hash("train"),
         device=run.device,
@@ -105,7 +109,7 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     """Merge, lower, write and read back every format."""
     from convert.stage import convert_checkpoint
 
-    source = checkpoint or run.folder.train
+    source = training_folder(str(checkpoint)) if checkpoint else _training_of(run)
     checkpoints = checkpoint_hashes(source, foreign=checkpoint is not None)
     dataset = run.dataset
     run.claim()
@@ -142,6 +146,19 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     return manifest
 
 
+def _training_of(run: Run) -> Path:
+    """The run's own training folder, or, where nothing is to be trained, that of the model it starts from."""
+    start, phases = run.recipe.train.start_from, run.recipe.train
+    if start is None or (run.folder.train / MANIFEST_NAME).is_file():
+        return run.folder.train
+    if phases.qat_phase.epochs:
+        raise ConfigError(
+            f"{run.folder.train}: not trained yet, and train.qat_phase.epochs is {phases.qat_phase.epochs}; run "
+            f"repedge train first, or set train.qat_phase.epochs=0 to convert {start} as it is"
+        )
+    return training_folder(start)
+
+
 def checkpoint_hashes(source: Path, *, foreign: bool) -> dict[str, str]:
     """SHA-256 of a training folder's files; only a folder from elsewhere may come without a manifest."""
     if foreign and not (source / MANIFEST_NAME).is_file():
@@ -155,6 +172,8 @@ def _training_facts(run: Run) -> Manifest:
     """The training's manifest; for a checkpoint from elsewhere one that only knows the data set."""
     if (run.folder.train / MANIFEST_NAME).is_file():
         return read_manifest(run.folder.train)
+    if run.recipe.train.start_from is not None and not run.recipe.train.qat_phase.epochs:
+        return read_manifest(training_folder(run.recipe.train.start_from))
     dataset = run.dataset
     facts = {"name": dataset.name, "split_sizes": dataset.split_sizes, "sha256": dataset.sha256}
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -175,36 +194,9 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None, *, tune_minutes
     run.claim()
     converted = load_converted(run.folder.convert)
     for name in names if tune_minutes is not None else ():
-        _tune(run, name, converted, minutes=tune_minutes or 0.0)
+        tune_target(name, converted, run.folder.tuning(name), minutes=tune_minutes or 0.0, say=run.progress.say)
     for name in (HOST, *names):
         _deploy_one(run, name, converted, manifest)
-
-
-def _tune(run: Run, name: str, converted: ConvertedModel, *, minutes: float) -> None:
-    """Search schedules for one target; only those of ARM Linux cores are searched."""
-    target = load_target(name)
-    if not isinstance(target, CortexATarget):
-        run.progress.say(f"  tune     {target.name}: kernels are chosen by rule, nothing to tune")
-        return
-    with TemporaryDirectory(prefix="repedge-tune-") as work:
-        found = tune(
-            converted,
-            target,
-            run.folder.tuning(name),
-            Path(work),
-            minutes=minutes,
-            say=lambda text: run.progress.say(f"  tune     {target.name}: {text}"),
-        )
-    left = "none is left" if found.complete else "more are left; tune again to go on"
-    run.progress.say(f"  tune     {target.name}: {found.made} trials, {left}; records in {run.folder.tuning(name)}")
-
-
-def _tuned(run: Run, name: str, converted: ConvertedModel) -> dict[str, Schedule]:
-    """The schedules that a search of this net for this target found."""
-    target = load_target(name) if name != HOST else None
-    if not isinstance(target, CortexATarget):
-        return {}
-    return tuned_schedules(converted, target, run.folder.tuning(name))
 
 
 def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
@@ -217,9 +209,17 @@ def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
     }
 
 
+def host_options(recipe: Recipe) -> dict[str, Any]:
+    """What the recipe says of the host's back ends; the number of emulated images only where one is emulated."""
+    options: dict[str, Any] = {"runtimes": recipe.deploy.runtimes}
+    if AARCH64 in recipe.deploy.runtimes:
+        options["emulated_images"] = recipe.deploy.emulated_images
+    return options
+
+
 def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manifest) -> None:
-    options = {} if name == HOST else target_options(run.recipe, name)
-    tuned = _tuned(run, name, converted)
+    options = host_options(run.recipe) if name == HOST else target_options(run.recipe, name)
+    tuned = {} if name == HOST else target_schedules(name, converted, run.folder.tuning(name))
     key = stage_key(
         stage="deploy",
         target=name if name == HOST else load_target(name).model_dump(mode="json"),
@@ -233,7 +233,7 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
     def work(folder: Path) -> Manifest:
         with run.progress.step("deploy", Path(name).stem):
             if name == HOST:
-                results = [*run_host(converted, folder), *_run_baselines(run, converted, folder)]
+                results = [*run_host(converted, folder, **options), *_run_baselines(run, converted, folder)]
             else:
                 results = run_target(converted, load_target(name), folder, tuned=tuned, **options)
         save_results(results, folder)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from deploy.config import BudgetConfig, DeployConfig
+from deploy.targets import PALETTE_ENTRIES, EthosUTarget, load_target
 from train.artefact import sha256_json
 from train.config import TrainingRecipe
 from train.errors import ConfigError
@@ -59,9 +60,26 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def check_recipe(content: dict[str, Any], origin: str) -> Recipe:
     """A recipe of parsed YAML; every problem is listed in one `ConfigError`."""
     try:
-        return Recipe.model_validate(content)
+        return _with_palettes(Recipe.model_validate(content))
     except ValidationError as error:
         raise ConfigError(f"recipe {origin}:\n{explain(error, Recipe)}") from error
+
+
+def _with_palettes(recipe: Recipe) -> Recipe:
+    """The recipe; where all targets are NPUs and it does not say otherwise, with codebooks that fit their palette."""
+    weights = recipe.quantize.weights
+    if "max_entries" in weights.model_fields_set or not all(map(_is_npu, recipe.deploy.targets or ("none",))):
+        return recipe
+    narrow = weights.model_copy(update={"max_entries": PALETTE_ENTRIES})
+    return recipe.model_copy(update={"quantize": recipe.quantize.model_copy(update={"weights": narrow})})
+
+
+def _is_npu(name: str) -> bool:
+    """Whether a target is an NPU; a name that is none is told by the command that needs it."""
+    try:
+        return isinstance(load_target(name), EthosUTarget)
+    except ConfigError:
+        return False
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -36,7 +36,7 @@ def verify_path(path: Path, model_path: Path | None = None) -> dict[str, Any]:
     _compare(form, path, model)
     manifest = _check_manifest(path)
     return {
-        "kind": f"{form.title}; every layer holds the integer model's values bit for bit",
+        "kind": f"{form.title}; every layer holds {form.holds} bit for bit",
         "file": path.name,
         "size_bytes": path.stat().st_size,
         "integer_model": str(source),

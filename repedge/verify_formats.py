@@ -6,19 +6,15 @@ import base64
 import binascii
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convert.c_layers import TABLE_TYPES, layer_symbol, layer_tables
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
-from train.errors import ArtefactError, Mismatch, ToolFailed
-
-if TYPE_CHECKING:
-    from deploy.vela_stream import VelaOutput
+from train.errors import Mismatch
 
 Layer = QuantizedConv | QuantizedFullyConnected
 
@@ -32,6 +28,7 @@ class Format:
     compared: str
     compare: Callable[[Path, IntegerModel], None]
     is_whole: Callable[[bytes, Layer], bool]
+    holds: str = "the integer model's values"
 
 
 def _weight(layer: Layer) -> np.ndarray:
@@ -59,39 +56,24 @@ def _whole_in_tflite(content: bytes, layer: Layer) -> bool:
 
 
 def _compare_vela(path: Path, model: IntegerModel) -> None:
-    from deploy.targets import EthosUTarget, load_target
-    from deploy.vela_decode import check_streams
-    from deploy.vela_run import read_report
-    from deploy.vela_stream import read_vela_output
+    from repedge.verify_vela import compare_vela
 
-    target = load_target(path.resolve().parent.name)
-    if not isinstance(target, EthosUTarget):
-        raise ArtefactError(
-            f"{path}: lies in the folder of {target.name}, which is no Ethos-U; keep it where Vela wrote it"
-        )
-    stem = path.name.removesuffix("_vela.tflite")
-    summary = path.with_name(f"{stem}_summary_{target.system_config}.csv")
-    report = read_report(path, summary, path.with_name(f"{stem}_debug.xml"), target)
-    output = read_vela_output(path)
-    try:
-        check_streams(model, output, report.layer_of_command, target.accelerator)
-    except ToolFailed as error:
-        layer = _undecodable_layer(output, report.layer_of_command)
-        raise Mismatch(f"{path}: layer {layer}: a weight stream can no longer be decoded; deploy again") from error
+    compare_vela(path, model)
 
 
-def _undecodable_layer(output: VelaOutput, layer_of_command: Mapping[int, str]) -> str:
-    """The first layer whose streams the codec refuses on their own."""
-    from deploy.vela_decode import decode_streams
+# Float nets
 
-    for call in output.calls:
-        ranges = {str(part.offset): part for part in call.weights}
-        streams = {key: np.frombuffer(output.flash, np.uint8, part.length, part.offset) for key, part in ranges.items()}
-        try:
-            decode_streams(streams)
-        except ToolFailed:
-            return layer_of_command[call.command_offset]
-    return "unknown"
+
+def _compare_float(path: Path, model: IntegerModel) -> None:
+    """ONNX against float32 TFLite, and both TFLite files against ONNX."""
+    from convert.float_reader import compare_parameters, read_float_onnx, read_float_tflite
+    from convert.onnx_float import FILE_NAME as ONNX_FILE
+    from convert.tflite_float import FILE_NAME as TFLITE_FILE
+
+    layers = [layer.name for layer in model.layers]
+    found = read_float_onnx(path.with_name(ONNX_FILE), layers)
+    other = read_float_tflite(path.with_name(TFLITE_FILE) if path.name == ONNX_FILE else path)
+    compare_parameters(str(path), layers, other, found)
 
 
 # ONNX
@@ -236,9 +218,9 @@ def _whole_in_elf(content: bytes, layer: Layer) -> bool:
 FORMATS = (
     # first those with names of their own, last what any other program is read as
     Format(
-        "Vela's TFLite file",
-        ("*_vela.tflite",),
-        "weight streams, biases, multipliers, zero points and clamps, decoded",
+        "Vela's TFLite file or its C array",
+        ("*_vela.tflite", "model_vela.c"),
+        "weight streams, biases, multipliers, scales, zero points and clamps, decoded",
         _compare_vela,
         lambda content, layer: True,
     ),
@@ -248,6 +230,14 @@ FORMATS = (
         "weights, biases, scales, zero points, clamps, strides",
         _compare_tflite,
         _whole_in_tflite,
+    ),
+    Format(
+        "float net",
+        ("model_float.onnx", "model_float.tflite", "model_float16.tflite"),
+        "weights and biases, ONNX against TFLite",
+        _compare_float,
+        lambda content, layer: True,
+        holds="the float net's values",
     ),
     Format(
         "integer ONNX graph",

@@ -191,4 +191,19 @@ def _ethos_u(model: IntegerModel) -> dict:
         "ram_bytes": {"arena": 3072, "stack": 0, "static": 0, "total": 3072},
         "cycles_estimated": {"low": 20480, "mid": 20480, "high": 20480},
         "latency_ms_estimated": {"low": 0.04096, "mid": 0.04096, "high": 0.04096},
+        "layers": [_npu_layer(shape.name, shape.macs) for shape in model.shapes()],
+        "system_config": "Ethos_U55_High_End_Embedded",
+        "memory_mode": "Shared_Sram",
+        "off_chip_flash_bytes": 7040,
+        "uniform_int8": {"weight_bytes": 11200, "cycles_estimated": 24576, "off_chip_flash_bytes": 12208},
     }
+
+
+def _npu_layer(name: str, macs: int) -> dict:
+    """The pool holds no weights."""
+    row = {"name": name, "macs": macs, "flash_bytes": 0, "ram_bytes": 512, "cycles_estimated": 2000}
+    plain = {"cycles_estimated": 2400, "sram_bytes": 512}
+    if not macs:
+        return row | {"uniform_int8": plain}
+    weights = {"codebook_entries": 16, "weight_bytes": 4321, "bits_per_weight": 3.76}
+    return row | weights | {"uniform_int8": plain | {"weight_bytes": 8765, "bits_per_weight": 7.63}}

@@ -62,7 +62,7 @@ class LsqActivationQuantizer(nn.Module):
         return self.scale.abs().clamp_min(SMALLEST_SCALE)
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = self.current_scale()
+        x, scale = x.to(self.scale.dtype), self.current_scale()
         gain = 1 / math.sqrt(x[0].numel() * self.highest)
         level = self._round(x.detach(), scale.detach())
         return ScaledLevels.apply(x, scale, level, 0, self.highest, gain, False, True)

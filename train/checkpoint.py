@@ -19,6 +19,9 @@ from train.model import RepVGG
 
 Phase = Literal["float", "qat"]
 MODEL_FILE = "model.json"
+INTEGER_MODEL_FILE = (
+    "integer_model.safetensors"  # all that convert needs of a quantized net; `convert` writes and reads it
+)
 
 
 class ModelDescription(Section):

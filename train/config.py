@@ -88,6 +88,27 @@ class NormConfig(Section):
     decay_identity: bool = Field(False, description="weight decay also on γ of the identity branch")
 
 
+class DistillationConfig(Section):
+    """What a phase's loss adds to the task loss (`train.objective`): nothing, a float net's predictions, or BWRF.
+
+    The float net is the QAT net's own from the float phase, or `teacher`: the float net of a run folder or of
+    `zoo:NAME`, of any size, with the same classes and input.
+    """
+
+    kind: Literal["none", "float", "bwrf"] = "none"
+    teacher: str | None = Field(None, description="run folder or zoo:NAME; the float phase needs one")
+    temperature: float = Field(1.0, gt=0, description="of both softmaxes in the divergences")
+    float_weight: float = Field(1.0, ge=0, description="β: KL(float net ‖ each trained output)")
+    mixed_task_weight: float = Field(0.5, ge=0, description="bwrf α: cross-entropy of the mixed-precision outputs")
+    mixed_weight: float = Field(0.5, ge=0, description="bwrf δ: KL(mixed-precision output ‖ quantized output)")
+
+    @model_validator(mode="after")
+    def _teaches(self) -> DistillationConfig:
+        if self.teacher is not None and self.kind == "none":
+            raise ValueError("distillation.teacher is given but kind is none; set distillation.kind to float or bwrf")
+        return self
+
+
 class PhaseConfig(Section):
     """One training phase: SGD with momentum, warm-up, cosine to zero, EMA of the weights."""
 
@@ -103,22 +124,11 @@ class PhaseConfig(Section):
         "float32", description="of forward and backward in training; parameters, statistics and evaluation stay float32"
     )
     compile: bool = Field(False, description="compile the training step (needs a C++ compiler; half a minute to start)")
-
-
-class DistillationConfig(Section):
-    """What the QAT loss adds to the task loss (`train.objective`): nothing, the float net's predictions, or BWRF."""
-
-    kind: Literal["none", "float", "bwrf"] = "none"
-    temperature: float = Field(1.0, gt=0, description="of both softmaxes in the divergences")
-    float_weight: float = Field(1.0, ge=0, description="β: KL(float net ‖ each trained output)")
-    mixed_task_weight: float = Field(0.5, ge=0, description="bwrf α: cross-entropy of the mixed-precision outputs")
-    mixed_weight: float = Field(0.5, ge=0, description="bwrf δ: KL(mixed-precision output ‖ quantized output)")
+    distillation: DistillationConfig = DistillationConfig()
 
 
 class QatPhaseConfig(PhaseConfig):
-    """The QAT phase: also says what the loss distils from."""
-
-    distillation: DistillationConfig = DistillationConfig()
+    """The QAT phase: without a teacher it distils from its own float net."""
 
 
 class WeightQuantizerConfig(Section):
@@ -181,11 +191,36 @@ class QuantizeConfig(Section):
 
 
 class TrainConfig(Section):
-    """Float phase, then QAT phase. `qat.epochs: 0` leaves quantization to `convert` (post-training)."""
+    """Float phase, then QAT phase. `qat_phase.epochs: 0` leaves quantization to `convert` (post-training).
 
+    `start_from` (a run folder or `zoo:NAME`) replaces the float phase by that model's float net; with
+    `qat_phase.epochs: 0` nothing is trained, and a model that is quantized already stays as it is. `continue_from`
+    (the same kinds of source) gives the float phase its first weights, and it trains on from there.
+    """
+
+    start_from: str | None = None
+    continue_from: str | None = None
     float_phase: PhaseConfig = PhaseConfig(epochs=20)
     qat_phase: QatPhaseConfig = QatPhaseConfig(epochs=10, learning_rate=0.01)
     threads: int = Field(0, ge=0, description="CPU threads; 0 = all")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TrainConfig:
+        if self.start_from is not None and self.continue_from is not None:
+            raise ValueError(
+                "train.start_from (instead of a float phase) and train.continue_from exclude each other; remove one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _float_phase_has_a_teacher(self) -> TrainConfig:
+        config = self.float_phase.distillation
+        if config.kind == "bwrf" or (config.kind == "float" and config.teacher is None):
+            raise ValueError(
+                f"float_phase.distillation: kind {config.kind}{'' if config.teacher else ' without a teacher'}; allowed is "
+                "kind float with a teacher (bwrf needs a quantized net); name one, or move it to qat_phase"
+            )
+        return self
 
 
 class TrainingRecipe(Section):
@@ -197,3 +232,9 @@ class TrainingRecipe(Section):
     norm: NormConfig = NormConfig()
     train: TrainConfig = TrainConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+
+    def sources(self) -> list[str]:
+        """The trained models that this training starts from or learns from."""
+        phases = self.train.float_phase, self.train.qat_phase
+        names = [self.train.start_from, self.train.continue_from, *(phase.distillation.teacher for phase in phases)]
+        return sorted({name for name in names if name is not None})

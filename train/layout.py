@@ -47,3 +47,17 @@ def macs(config: ModelConfig, *, input_hwc: tuple[int, int, int], classes: int) 
             total += height * width * 9 * channels * out_channels
             channels = out_channels
     return total + channels * classes
+
+
+def parameters(config: ModelConfig, *, input_hwc: tuple[int, int, int], classes: int) -> int:
+    """Weights and biases of the merged net.
+
+    >>> parameters(ModelConfig(size="m"), input_hwc=(32, 32, 3), classes=10)
+    218762
+    """
+    layout, channels, total = layout_of(config), input_hwc[2], 0
+    for out_channels, depth in zip(layout.widths, layout.depths, strict=True):
+        for _ in range(depth):
+            total += 9 * channels * out_channels + out_channels
+            channels = out_channels
+    return total + channels * classes + classes

@@ -18,29 +18,31 @@ from torch import Tensor
 
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 from train.checkpoint import (
+    INTEGER_MODEL_FILE,
     ModelDescription,
     Phase,
     build_network,
     checkpoint_path,
-    load_description,
     load_network,
     save_description,
     save_network,
 )
-from train.config import DistillationConfig, TrainingRecipe
+from train.config import TrainingRecipe
 from train.dataset import Dataset, load_dataset
 from train.ema import MovingAverage
-from train.errors import ArtefactError, ConfigError
+from train.errors import ConfigError
 from train.evaluate import top1
 from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
 from train.model import RepVGG
 from train.objective import Objective, make_objective
-from train.partner import FloatPartner
+from train.partner import FloatPartner, load_teacher
 from train.phase import PhaseRun, Splits, Watch, make_optimizer, steps_per_epoch
 from train.progress import Progress
 from train.qat import finish_qat, start_qat
 from train.resume import RESUME_FILE, Position, load_position, restore, save_position
 from train.split import split_validation
+from train.start import adopt_float_net, adopt_quantized, adopted_accuracy, same_float_net
+from train.zoo import training_folder
 
 STAGE = "train"
 
@@ -61,13 +63,16 @@ def train_model(
 ) -> Manifest:
     """Train as the recipe says and return the manifest; with `resume`, go on after the last whole epoch.
 
-    `float_from` is a training folder whose float net replaces the float phase. `measure_test` False leaves the test
-    split untouched (accuracy then only on validation). `watch` is called with the facts of each epoch.
+    `float_from` is a training folder whose float net replaces the float phase, as the recipe's `start_from` does.
+    `measure_test` False leaves the test split untouched (accuracy then only on validation). `watch` is called with
+    the facts of each epoch.
     """
     _check_device(device)
     found = load_position(folder, key) if resume else None
     if resume and found is None and (folder / MANIFEST_NAME).is_file() and read_manifest(folder).key == key:
         return read_manifest(folder)
+    if float_from is None and recipe.train.start_from is not None:
+        float_from = training_folder(recipe.train.start_from)
     dataset = load_dataset(recipe.data, data_dir)
     if found is None:
         _clear(folder)
@@ -94,7 +99,8 @@ def _check_device(device: str) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier training left; the manifest first, so that the folder no longer looks finished."""
-    for name in (MANIFEST_NAME, RESUME_FILE, "float.safetensors", "qat.safetensors", "model.json", LOG_FILE):
+    checkpoints = "float.safetensors", "qat.safetensors", INTEGER_MODEL_FILE
+    for name in (MANIFEST_NAME, RESUME_FILE, *checkpoints, "model.json", LOG_FILE):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / TENSORBOARD_FOLDER, ignore_errors=True)
 
@@ -143,49 +149,41 @@ class _Training:
         """The phases that are not done yet."""
         in_qat = found is not None and found[0].phase == "qat"
         done = 0 if found is None else found[0].epochs_done
-        self._open(done + self._float_epochs() if in_qat else done)
+        self._open(done + self.float_epochs if in_qat else done)
         save_description(self.folder, self.description)
         if self.float_from is not None and not in_qat:
-            self._adopt_float_net(self.float_from)
+            adopt_float_net(self.float_from, self.folder, self.description)
         elif not in_qat:
-            self._run_phase(self._fresh_network(), found)
+            self._run_phase(self._first_network(), found)
         if self.recipe.train.qat_phase.epochs:
             network = self._place(load_network(self.folder, "float"))
             self.partner = FloatPartner(network)
             start_qat(network, self._calibration_images())
             self._run_phase(network, found if in_qat else None)
+        elif self.float_from is not None:
+            self.description = adopt_quantized(self.float_from, self.folder) or self.description
 
-    def _float_epochs(self) -> int:
+    @property
+    def float_epochs(self) -> int:
+        """Epochs that the float phase trains here: none where its net comes from elsewhere."""
         return 0 if self.float_from is not None else self.recipe.train.float_phase.epochs
-
-    def _adopt_float_net(self, source: Path) -> None:
-        """Take the float net of another training, which must be of the same model and norm."""
-        theirs = load_description(source)
-        ours = self.description
-        if (theirs.model, theirs.norm, theirs.class_names, theirs.input_hwc) != (
-            ours.model,
-            ours.norm,
-            ours.class_names,
-            ours.input_hwc,
-        ):
-            raise ArtefactError(
-                f"{source}: its float net has another model, norm, classes or input than this recipe, allowed is the same; "
-                "name a training of the same model and norm"
-            )
-        save_network(self.folder, load_network(source, "float"))
 
     def _open(self, epochs_done: int) -> None:
         self.log = TrainingLog(self.folder, epochs_done=epochs_done)
         phases = self.recipe.train.float_phase, self.recipe.train.qat_phase
         steps = [steps_per_epoch(len(self.splits.train_labels), phase.batch_size) for phase in phases]
-        in_float = min(epochs_done, self._float_epochs())
+        in_float = min(epochs_done, self.float_epochs)
         self.progress = Progress(
-            steps[0] * self._float_epochs() + steps[1] * phases[1].epochs,
+            steps[0] * self.float_epochs + steps[1] * phases[1].epochs,
             done_steps=steps[0] * in_float + steps[1] * (epochs_done - in_float),
             quiet=self.quiet,
         )
 
-    def _fresh_network(self) -> RepVGG:
+    def _first_network(self) -> RepVGG:
+        """What the float phase begins with: new weights, or those of another training."""
+        source = self.recipe.train.continue_from
+        if source is not None:
+            return self._place(same_float_net(training_folder(source), self.description))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)  # torch's initialisers draw from the global generator
             return self._place(build_network(self.description))
@@ -228,10 +226,14 @@ class _Training:
 
     def _objective(self, phase: Phase) -> Objective:
         phases = self.recipe.train
-        if phase == "float":
-            return make_objective(DistillationConfig(), label_smoothing=phases.float_phase.label_smoothing)
-        config = phases.qat_phase
-        return make_objective(config.distillation, label_smoothing=config.label_smoothing, partner=self.partner)
+        config = phases.float_phase if phase == "float" else phases.qat_phase
+        teacher = config.distillation.teacher
+        return make_objective(
+            config.distillation,
+            label_smoothing=config.label_smoothing,
+            partner=self.partner,
+            teacher=load_teacher(teacher, self.description).to(self.device) if teacher else None,
+        )
 
     def close(self) -> None:
         """Close log and progress bar, also after an interruption."""
@@ -258,6 +260,8 @@ def _finish(training: _Training, recipe_sha256: str, *, measure_test: bool) -> M
             accuracy[name] = {"top1": top1(network, *test), "images": len(test[1])}
         if len(validation[1]):
             validated[name] = {"top1": top1(network, *validation), "images": len(validation[1])}
+    if training.float_from is not None:
+        accuracy |= adopted_accuracy(training.float_from, folder) if measure_test else {}
     save_description(folder, training.description.model_copy(update={"phases": _phase_facts(training, validated)}))
     (folder / RESUME_FILE).unlink(missing_ok=True)
     return write_manifest(
@@ -277,13 +281,18 @@ def _finish(training: _Training, recipe_sha256: str, *, measure_test: bool) -> M
 
 def _phase_facts(training: _Training, validated: dict[str, Any]) -> dict[str, Any]:
     """What model.json says of the phases."""
-    phases = {"float_train": training.recipe.train.float_phase, "qat": training.recipe.train.qat_phase}
+    phases = training.recipe.train
+    trained = {
+        "float_train": (phases.float_phase, training.float_epochs),
+        "qat": (phases.qat_phase, phases.qat_phase.epochs),
+    }
     images = len(training.splits.train_labels)
-    return {
+    facts: dict[str, Any] = {
         name: {
-            "epochs": config.epochs,
-            "steps": config.epochs * steps_per_epoch(images, config.batch_size),
+            "epochs": epochs,
+            "steps": epochs * steps_per_epoch(images, config.batch_size),
             "validation": validated.get(name),
         }
-        for name, config in phases.items()
+        for name, (config, epochs) in trained.items()
     }
+    return facts if phases.start_from is None else {**facts, "start_from": phases.start_from}

@@ -7,6 +7,8 @@ Images enter as pixel / 255, (N, C, H, W); padding is black.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,13 +74,22 @@ class RepVGGBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, I, H, W) -> (N, O, ceil(H / stride), ceil(W / stride)), >= 0."""
-        if self.weight_quantizer is not None and self.activation_quantizer is not None:
-            weight, bias = self.merged_kernel()
-            # its lowest level is 0, so the unsigned quantizer is the ReLU as well
-            return self.activation_quantizer(self.convolve(x, self.weight_quantizer(weight), bias))
+        if self.weight_quantizer is not None:
+            return self.quantized(x, *self.quantized_kernel())
         if self.training:
             self._refresh_bounds(momentum=BOUND_MOMENTUM)
         return F.relu(self.branch_sum(x))
+
+    def quantized_kernel(self) -> tuple[Tensor, Tensor]:
+        """The merged kernel as the QAT phase convolves with it: (quantized weight OIHW, bias (O,))."""
+        assert self.weight_quantizer is not None
+        weight, bias = self.merged_kernel()
+        return self.weight_quantizer(weight), bias
+
+    def quantized(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The block in the QAT phase; the quantizer's lowest level is 0, so it is the ReLU as well."""
+        assert self.activation_quantizer is not None
+        return self.activation_quantizer(self.convolve(x, weight, bias))
 
     def branch_sum(self, x: Tensor) -> Tensor:
         """The block before ReLU, branch by branch."""
@@ -184,6 +195,7 @@ class RepVGG(nn.Module):
         self._blocks = tuple(block for stage_blocks in stages for block in stage_blocks)
         self.classifier = Classifier(channels, classes, norm)
         self.norm, self.quantize = norm, quantize
+        self._compiled_blocks: Callable[[Tensor, list[tuple[Tensor, Tensor]]], Tensor] | None = None
         self.bit_widths = layer_bit_widths([*(block.name for block in self._blocks), CLASSIFIER], quantize)
         # int8 logits = round(logit / scale) + zero_point; scale 0 = not calibrated yet
         self.register_buffer("logits_scale", torch.tensor(0.0))
@@ -227,10 +239,28 @@ class RepVGG(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) pixel / 255 -> logits (N, classes); on the int8 grid in evaluation once that is calibrated."""
+        if self._compiled_blocks is not None and self.training:
+            return self.head(self._compiled_blocks(images, [block.quantized_kernel() for block in self._blocks]))
         x = images
         for stage in range(len(self.stages)):
             x = self.run_stage(stage, x)
         return self.head(x)
+
+    def compile_training(self) -> None:
+        """Let torch fuse the elementwise work of training steps; evaluation stays as it is.
+
+        In the QAT phase the weight quantizers stay outside: they are small, and what they do depends on their state.
+        """
+        if self.phase == "float":
+            self.compile()
+        else:
+            self._compiled_blocks = torch.compile(self._quantized_blocks)
+
+    def _quantized_blocks(self, x: Tensor, kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """All blocks of the QAT phase with their kernels already quantized."""
+        for block, (weight, bias) in zip(self._blocks, kernels, strict=True):
+            x = block.quantized(x, weight, bias)
+        return x
 
     def run_stage(self, stage: int, x: Tensor) -> Tensor:
         """The blocks of one stage (counted from 0)."""

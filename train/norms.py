@@ -50,7 +50,7 @@ class ScaledBatchNorm(BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Batch statistics in training (running ones are updated as BatchNorm2d does), running ones in evaluation."""
         if self.training:
-            variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+            variance, mean = torch.var_mean(x.to(self.running_mean.dtype), dim=(0, 2, 3), correction=0)
             self._track(mean, variance, count=x.numel() // x.shape[1])
         else:
             variance, mean = self.running_var, self.running_mean

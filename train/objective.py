@@ -1,6 +1,6 @@
 """What a training step minimises: the task alone, with the float net's predictions, or with BWRF's mixed nets.
 
-With z the network's logits, z_F its float partner's, KL(p ‖ q) at temperature τ (times τ², Hinton et al. 2015):
+With z the network's logits, z_F its float partner's or those of another teacher, KL(p ‖ q) at temperature τ (times τ², Hinton et al. 2015):
 
 - task: CE(z, y).
 - float: CE(z, y) + β·KL(z_F ‖ z). The control for BWRF: the same teacher, no mixed nets.
@@ -30,14 +30,22 @@ Objective = Callable[[RepVGG, Tensor, Tensor], Tensor]
 
 
 def make_objective(
-    config: DistillationConfig, *, label_smoothing: float, partner: FloatPartner | None = None
+    config: DistillationConfig,
+    *,
+    label_smoothing: float,
+    partner: FloatPartner | None = None,
+    teacher: FloatPartner | None = None,
 ) -> Objective:
-    """The loss that `train.qat_phase.distillation` names; `partner` is needed for every kind but `none`."""
-    if config.kind == "none" or partner is None:
+    """The loss that a phase's `distillation` names.
+
+    `partner` is the network's own float net; a `teacher` replaces it as the source of z_F, not as BWRF's float tails.
+    """
+    source = teacher or partner
+    if config.kind == "none" or source is None:
         return TaskObjective(label_smoothing)
-    if config.kind == "float":
-        return FloatDistillation(partner, config, label_smoothing)
-    return BlockwiseReplacement(partner, config, label_smoothing)
+    if config.kind == "float" or partner is None:
+        return FloatDistillation(source, config, label_smoothing)
+    return BlockwiseReplacement(partner, config, label_smoothing, teacher=source)
 
 
 def divergence(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
@@ -62,25 +70,36 @@ class TaskObjective:
 
 
 class FloatDistillation(TaskObjective):
-    """The task and the float partner's predictions."""
+    """The task and a float net's predictions."""
 
-    def __init__(self, partner: FloatPartner, config: DistillationConfig, label_smoothing: float) -> None:
+    def __init__(self, teacher: FloatPartner, config: DistillationConfig, label_smoothing: float) -> None:
         super().__init__(label_smoothing)
-        self.partner, self.config = partner, config
+        self.teacher, self.config = teacher, config
 
     def __call__(self, network: RepVGG, images: Tensor, labels: Tensor) -> Tensor:
         logits = network(images).float()
-        taught = divergence(self.partner(images), logits, self.config.temperature)
+        taught = divergence(self.teacher(images), logits, self.config.temperature)
         weight = self.config.float_weight
         return (self.task(logits, labels) + weight * taught) / (1 + weight) + network.penalty()
 
 
 class BlockwiseReplacement(FloatDistillation):
-    """BWRF: the float partner finishes what each quantized prefix began."""
+    """BWRF: the float partner finishes what each quantized prefix began; it also teaches, unless there is a `teacher`."""
+
+    def __init__(
+        self,
+        partner: FloatPartner,
+        config: DistillationConfig,
+        label_smoothing: float,
+        *,
+        teacher: FloatPartner | None = None,
+    ) -> None:
+        super().__init__(teacher or partner, config, label_smoothing)
+        self.partner = partner
 
     def __call__(self, network: RepVGG, images: Tensor, labels: Tensor) -> Tensor:
         mixed, logits = self.outputs(network, images)
-        config, teacher = self.config, self.partner(images)
+        config, teacher = self.config, self.teacher(images)
         loss = self.task(logits, labels)
         for output in [*mixed, logits]:
             loss = loss + config.float_weight * divergence(teacher, output, config.temperature)

@@ -1,4 +1,4 @@
-"""The float partner of a QAT net: the same net after its float phase, merged and fixed. It judges and teaches."""
+"""Float nets that judge and teach, merged and fixed: a QAT net's partner (itself after its float phase), or another teacher."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train.checkpoint import ModelDescription, load_description, load_network
+from train.errors import ConfigError
 from train.model import RepVGG
+from train.zoo import training_folder
 
 
 class FloatPartner(nn.Module):
@@ -45,3 +48,17 @@ class FloatPartner(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the whole float net, without gradient."""
         return self.tail(images, stages_done=0)
+
+
+def load_teacher(source: str, description: ModelDescription) -> FloatPartner:
+    """The float net of a run folder or of `zoo:NAME`; it must see the same images and name the same classes."""
+    folder = training_folder(source)
+    theirs = load_description(folder)
+    for name in ("class_names", "input_hwc"):
+        found, wanted = getattr(theirs, name), getattr(description, name)
+        if found != wanted:
+            raise ConfigError(
+                f"distillation.teacher {source}: its {name} is {found}, allowed is {wanted}, the data set's; "
+                "train the teacher on the same data"
+            )
+    return FloatPartner(load_network(folder, "float"))

@@ -149,7 +149,7 @@ def compile_step(network: RepVGG) -> None:
         raise ConfigError(
             "train: compile true needs a C++ compiler, found neither g++ nor clang++; install one or set compile: false"
         )
-    network.compile()
+    network.compile_training()
 
 
 def epoch_generator(seed: int, phase: str, epoch: int) -> Generator:

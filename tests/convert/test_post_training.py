@@ -90,3 +90,9 @@ def test_every_choice_lowers_and_follows_the_float_net(merged, images, weights, 
     model = lower_float(merged, config, images, tuple("abcde"))
     agreement = (reference.run(model, images).argmax(axis=1) == merged.run(images).argmax(axis=1)).mean()
     assert agreement > 0.85
+
+
+def test_max_entries_limits_the_clustered_codebook_below_its_bit_width(merged):
+    levels = weight_levels(merged.convs[1].weight_oihw, 8, PostTrainingConfig(), per_channel=False, max_entries=32)
+    assert levels.codebook.size == 32
+    assert 0 in levels.codebook

@@ -126,6 +126,15 @@ def test_npu_is_shown_as_not_executed(page):
     assert "compiled and decoded, not executed" in page.text
 
 
+def test_npu_layers_stand_beside_uniform_int8_weights(report):
+    page = render_html(report)
+    table = page[page.index("codebooks against the same net with uniform int8 weights") :].split("</table>")[0]
+    assert table.count("<td") == 8 * (table.count("<tr>") - 1)
+    assert all(
+        text in table for text in ("4,321", "8,765", "3.76", "7.63", "2,400", "off-chip flash 7,040 B", "12,208 B")
+    )
+
+
 def test_broken_limit_and_difference_change_the_verdict(report):
     report["budget"] |= {"passed": False}
     report["budget"]["limits"][2] |= {"passed": False}

@@ -31,6 +31,11 @@ def test_reference_kernels_prove_every_logit_and_the_others_are_runtimes(convert
     assert {result.role for name, result in results.items() if name != "tflite_ref"} == {"runtime"}
 
 
+def test_tensorflows_interpreter_runs_the_same_file(converted):
+    _, result = run_tflite(converted, runtimes=("tflite_ref", "tensorflow"))
+    assert (result.backend, result.role, result.exactness.logits_compared) == ("tensorflow_default", "runtime", 700)
+
+
 def test_a_wrong_reference_logit_is_a_mismatch(converted):
     converted.vectors.logits[3, 2] ^= 1
     with pytest.raises(Mismatch, match="tflite_ref: 1 of 700 logits differ"):

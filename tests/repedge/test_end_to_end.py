@@ -19,7 +19,7 @@ model: {widths: [8, 12, 16], depths: [1, 2, 1], strides: [1, 2, 2]}
 train:
   float_phase: {epochs: 4, batch_size: 64, learning_rate: 0.1}
   qat_phase: {epochs: 2, batch_size: 64, learning_rate: 0.02}
-deploy: {targets: [cortex-m4, cortex-a53, ethos-u55-128], emulated_images: 12}
+deploy: {targets: [cortex-m4, cortex-a53, ethos-u55-128], emulated_images: 12, runtimes: [tflite_runtime, litert]}
 budget:
   accuracy: {top1_min: 30}
   targets: {cortex-m4: {flash_bytes: 65536, ram_bytes: 32768}}
@@ -84,7 +84,7 @@ def test_every_file_that_holds_the_model_is_verified(finished_run, capsys):
     files = {path for pattern in patterns for path in run.rglob(pattern)}
     assert {path.name for path in files} >= {
         "model_int8.tflite", "model_integer.onnx", "model_qdq.onnx", "model_data.c", "module.json", "repedge_host",
-        "repedge.elf", "librepedge_model.so", "model_int8_vela.tflite",
+        "repedge.elf", "librepedge_model.so", "model_int8_vela.tflite", "model_vela.c",
     }  # fmt: skip
     for path in sorted(files):
         assert main(["inspect", str(path), "--verify"]) == 0, path
@@ -96,7 +96,7 @@ def test_a_damaged_weight_stream_of_the_npu_names_its_layer(finished_run, tmp_pa
     run = finished_run[1]
     folder = shutil.copytree(run / "deploy" / "ethos-u55-128", tmp_path / "ethos-u55-128")
     path = folder / "model_int8_vela.tflite"
-    output, content = read_vela_output(path), bytearray(path.read_bytes())
+    output, content = read_vela_output(path, "ethos-u55-128"), bytearray(path.read_bytes())
     stream = output.calls[1].weights[0]
     start = content.index(output.flash[stream.offset : stream.offset + stream.length])
     content[start + int(share * stream.length)] ^= 0x10  # early in the stream the codec gives up, later values change

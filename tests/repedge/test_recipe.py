@@ -41,6 +41,20 @@ def test_set_overrides_a_nested_key(recipe_path):
 
 
 @pytest.mark.parametrize(
+    ("overrides", "entries"),
+    [
+        (["deploy.targets=[ethos-u55-128, ethos-u85-256]"], 32),
+        (["deploy.targets=[ethos-u55-128]", "quantize.weights.max_entries=255"], 255),
+        (["deploy.targets=[ethos-u55-128, cortex-m4]"], 255),
+        (["deploy.targets=[]"], 255),
+        (["deploy.targets=[no-such-board]"], 255),
+    ],
+)
+def test_codebooks_fit_the_npus_palette_where_all_targets_are_npus(recipe_path, overrides, entries):
+    assert load_recipe(recipe_path, overrides).quantize.weights.max_entries == entries
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("quantize.weights.bitwidth=3", "unknown key; did you mean bit_width"),

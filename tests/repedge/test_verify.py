@@ -27,6 +27,7 @@ from convert.tvm_module import write_tvm_module
 from convert.vectors import Vectors
 from deploy.cortex_m import target_plan, write_tables
 from deploy.firmware_build import build_firmware
+from deploy.host_c import run_host_c
 from deploy.result import ConvertedModel
 from deploy.targets import load_target
 from deploy.tvm_build import build_library, host_target
@@ -95,6 +96,7 @@ ARTEFACTS = {
     "tvm": Artefact("convert/tvm/module.json", PACKED, MULTIPLIER, change_tensor),
     "so": Artefact("deploy/host/tvm/librepedge_model.so", PACKED, MULTIPLIER, change_byte),
     "so_packed": Artefact("deploy/host/tvm/librepedge_packed.so", PACKED, MULTIPLIER, change_byte),
+    "host": Artefact("deploy/host/c/repedge_host", PACKED, MULTIPLIER, change_byte),
     "elf": Artefact("deploy/cortex-m4/build/repedge.elf", IN_KERNEL_ORDER, MULTIPLIER, change_byte),
 }
 kinds = pytest.mark.parametrize("artefact", ARTEFACTS.values(), ids=ARTEFACTS)
@@ -116,6 +118,7 @@ def finished_run(tmp_path_factory) -> Path:
     images = random_images(np.random.default_rng(0), 2, MODEL.input_hwc)
     converted = ConvertedModel(convert, MODEL, Vectors(images, np.zeros(2, np.uint8), run(MODEL, images)))
     build_library(converted, replace(host_target(), packed=True), folder / "deploy/host/tvm")
+    run_host_c(converted, folder / "deploy/host/c")
     write_manifest(folder / "deploy/host", stage="deploy", key="k")
     tables = write_tables(MODEL, PLAN, folder / "deploy/cortex-m4/model")
     build_firmware(tables, "cortex-m4", folder / "deploy/cortex-m4/build")

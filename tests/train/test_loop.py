@@ -218,5 +218,56 @@ def test_a_float_net_of_another_training_replaces_the_float_phase(whole, tmp_pat
 
 def test_a_float_net_of_another_norm_is_refused(whole, tmp_path):
     other = recipe().model_copy(update={"norm": NormConfig(kind="bn")})
-    with pytest.raises(ArtefactError, match="its float net has another model, norm"):
+    with pytest.raises(ArtefactError, match="its float net has another norm than this recipe"):
         train_model(other, tmp_path, key="key", recipe_sha256="", quiet=True, float_from=whole)
+
+
+def taught_recipe(teacher, **float_phase) -> TrainingRecipe:
+    content = recipe().model_dump(mode="json")
+    content["train"]["float_phase"] |= {"epochs": 1, "distillation": {"kind": "float", "teacher": str(teacher)}}
+    content["train"]["qat_phase"] |= {"epochs": 1, "distillation": {"kind": "bwrf", "teacher": str(teacher)}}
+    content["train"]["float_phase"] |= float_phase
+    return TrainingRecipe.model_validate(content)
+
+
+def test_both_phases_learn_from_a_teacher_and_resume_to_the_same_bytes(whole, tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    train_model(taught_recipe(whole, precision="bf16"), first, key="key", recipe_sha256="", quiet=True)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 0)
+        with pytest.raises(KeyboardInterrupt):
+            train_model(taught_recipe(whole, precision="bf16"), second, key="key", recipe_sha256="", quiet=True)
+    train_model(taught_recipe(whole, precision="bf16"), second, key="key", recipe_sha256="", quiet=True, resume=True)
+    for name in ("float.safetensors", "qat.safetensors"):
+        assert sha256_file(first / name) == sha256_file(second / name) != sha256_file(whole / name)
+
+
+def test_a_teacher_of_other_classes_is_refused(whole, tmp_path):
+    description = json.loads((whole / "model.json").read_text())
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    (teacher / "model.json").write_text(json.dumps({**description, "class_names": ["a", "b", "d"]}))
+    with pytest.raises(ConfigError, match="its class_names is"):
+        train_model(taught_recipe(teacher), tmp_path, key="key", recipe_sha256="", quiet=True)
+
+
+@pytest.mark.parametrize(
+    "distillation", [{"kind": "float"}, {"kind": "bwrf", "teacher": "zoo:x"}, {"teacher": "zoo:x"}]
+)
+def test_a_float_phase_that_cannot_learn_so_is_refused(distillation):
+    content = recipe().model_dump(mode="json")
+    content["train"]["float_phase"]["distillation"] = distillation
+    with pytest.raises(ValueError, match=r"allowed is kind float with a teacher|set distillation\.kind"):
+        TrainingRecipe.model_validate(content)
+
+
+def test_a_float_phase_that_continues_begins_with_the_weights_of_the_other_training(whole, tmp_path):
+    config = recipe(learning_rate=1e-12)
+    phases = config.train.model_copy(update={"continue_from": str(whole), "qat_phase": QatPhaseConfig(epochs=0)})
+    config = config.model_copy(update={"train": phases})
+    train_model(config, tmp_path / "on", key="key", recipe_sha256="", quiet=True)
+    before = load_network(whole, "float").classifier.weight
+    assert torch.allclose(load_network(tmp_path / "on", "float").classifier.weight, before, atol=1e-6)
+    assert not torch.equal(before, torch.zeros_like(before))

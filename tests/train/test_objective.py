@@ -95,3 +95,23 @@ def test_bwrf_loss_is_its_equation(pair):
     expected += 0.3 * divergence(mixed, logits, 2.0)
     found = make_objective(config, label_smoothing=0.0, partner=partner)(network, IMAGES / 255, LABELS)
     torch.testing.assert_close(found, expected / (1 + 0.4 + 2 * 0.9 + 0.3))
+
+
+@pytest.mark.parametrize("kind", ["float", "bwrf"])
+def test_a_teacher_of_another_size_replaces_the_partners_predictions(pair, kind):
+    network, partner = pair
+    teacher = FloatPartner(small_network(seed=7))
+    config = DistillationConfig(kind=kind, teacher="zoo:other", mixed_task_weight=0.0, mixed_weight=0.0)
+    found = make_objective(config, label_smoothing=0.0, partner=partner, teacher=teacher)(network, IMAGES / 255, LABELS)
+    mixed, logits = BlockwiseReplacement(partner, config, 0.0).outputs(network, IMAGES / 255)
+    outputs = [logits] if kind == "float" else [*mixed, logits]
+    taught = sum(divergence(teacher(IMAGES / 255), output, 1.0) for output in outputs)
+    torch.testing.assert_close(found, (F.cross_entropy(logits, LABELS) + taught) / (1 + len(outputs)))
+
+
+def test_teacher_runs_in_bf16_under_autocast():
+    teacher = FloatPartner(small_network())
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = teacher(IMAGES / 255)
+    assert logits.dtype == torch.bfloat16
+    assert not torch.equal(logits.float(), teacher(IMAGES / 255))
