@@ -21,8 +21,8 @@ from repedge.doctor import tool_versions
 from repedge.progress import Progress
 from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
-from repedge.zoo import zoo_key
 from repedge.tuning import target_schedules, tune_target
+from repedge.zoo import zoo_key
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest
 from train.checkpoint import MODEL_FILE
 from train.dataset import Dataset, load_dataset
