@@ -4,20 +4,24 @@ FROM debian:bookworm-slim
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /opt/repedge
 
-# toolchains first: they change least. The list has one home, deploy/packages.txt; clang-format serves lint only.
-COPY deploy/packages.txt deploy/packages.txt
+# toolchains first: they change least. The list has one home, deploy/packages.txt; what only tests need stays out.
+COPY deploy/packages.txt deploy/slim_image.sh deploy/
 # hadolint ignore=DL3008
 RUN apt-get update \
- && sed 's/#.*//; s/ .*//; /^$/d; /^clang-format$/d' deploy/packages.txt \
+ && sed '/ tests:/d; s/#.*//; s/ .*//; /^$/d' deploy/packages.txt \
   | xargs apt-get install -y --no-install-recommends python3 python3-venv ca-certificates \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* \
+ && sh deploy/slim_image.sh toolchains /
 
 # an extra index with the CPU build of torch keeps the image small; see the README
 ARG TORCH_INDEX=""
 COPY requirements.txt .
 RUN python3 -m venv .venv \
+ && sed '/^# tests and lint/,$d' requirements.txt > /tmp/requirements.txt \
  && .venv/bin/pip install --no-cache-dir --disable-pip-version-check \
-      ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r requirements.txt
+      ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r /tmp/requirements.txt \
+ && rm /tmp/requirements.txt \
+ && sh deploy/slim_image.sh python .venv/lib/python3.11/site-packages
 
 COPY pyproject.toml README.md LICENSE ./
 COPY train train
@@ -33,7 +37,7 @@ RUN .venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps -
 # any uid may run it, with a read-only root: everything written goes to /out and /tmp
 RUN useradd --create-home --uid 10001 repedge && mkdir /out && chown repedge /out
 ENV PATH=/opt/repedge/.venv/bin:$PATH HOME=/tmp USER=repedge LOGNAME=repedge PYTHONDONTWRITEBYTECODE=1
-USER repedge
+USER 10001
 VOLUME /out
 ENTRYPOINT ["repedge"]
 CMD ["run", "recipes/quickstart.yaml", "--out", "/out", "--resume"]

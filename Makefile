@@ -1,15 +1,17 @@
 # Two commands: `make run` (quickstart) and `make test`. Each installs what is missing, then does its job.
 #   PYTHON       the Python 3.11 to build .venv from
 #   TORCH_INDEX  extra package index for the CPU build of torch (see README); empty = your pip's own settings
+#   NETS         run folders for bench-firmware (default: the quantized CIFAR-10 nets of the zoo)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
+NETS ?= $(patsubst %/,%,$(dir $(wildcard zoo/cifar10-*/integer_model.safetensors)))
 BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-tvm prove-packed bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean
+.PHONY: help run test test-boards bench-kernels bench-tvm prove-packed bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware test-packages docs transcript
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,7 +19,7 @@ help:  ## This list
 run: setup  ## Set up, then run the quickstart: data to proven firmware with a report in runs/quickstart
 	$(BIN)/repedge run recipes/quickstart.yaml --out $(RUN_OUT) --resume
 
-test: setup  ## Set up, then run all tests
+test: test-packages setup  ## Set up, then run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 test-boards: setup  ## Every board's firmware: linked in its real memory, run on the emulator of its core
@@ -32,6 +34,12 @@ bench-tvm: setup  ## Count TVM's and TFLite's instructions on emulated ARM Linux
 prove-packed: setup  ## 500 images of runs/cifar10-xs through TVM's own aarch64 runtime: benchmarks/results/tvm_packed.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tvm_packed runs/cifar10-xs
 
+bench-kernel-shapes: setup  ## Every kernel on 12,000 random layers on the host and 1,000 per emulated core, against the reference
+	$(BIN)/python -m benchmarks.kernel_shapes
+
+bench-firmware: setup  ## Whole nets on emulated cores, 10,000 images on the M4 (resumable): NETS="FOLDER …" -> benchmarks/FIRMWARE.md
+	$(BIN)/python -m benchmarks.firmware $(NETS)
+
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy
 
@@ -41,7 +49,7 @@ bench-formats: setup  ## Weigh the weights inside each artefact (RUNS="runs/a zo
 aarch64: setup  ## Optional: an arm64 Python with tflite-runtime for qemu-user, in build/aarch64-python (needs a network)
 	PYTHON=$(BIN)/python sh deploy/aarch64_python.sh build/aarch64-python
 
-lint: setup  ## ruff, mypy, clang-format
+lint: test-packages setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -57,6 +65,9 @@ setup: packages $(STAMP)  ## Debian packages and .venv
 packages:
 	@sh deploy/install_packages.sh
 
+test-packages:
+	@sh deploy/install_packages.sh --tests
+
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	  { echo "error: $(PYTHON) is not Python 3.11; install python3.11, or name one: make PYTHON=/path/to/python3.11" >&2; exit 3; }
@@ -66,9 +77,20 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-picture:  ## docs/report.png from the quickstart's report (needs chromium)
-	chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars \
-	  --window-size=1100,2350 --screenshot=docs/report.png file://$(CURDIR)/$(RUN_OUT)/report.html
+docs: setup  ## docs/reference.md from the code's own definitions
+	$(BIN)/python -m repedge.reference docs/reference.md
+
+transcript: setup  ## docs/quickstart.svg and .cast: the quickstart, recorded
+	$(BIN)/python docs/make_transcript.py
+
+CHROMIUM := chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars --virtual-time-budget=2000
+REPORT := file://$(CURDIR)/$(RUN_OUT)/report.html
+picture: test-packages  ## docs/report*.png: the quickstart's report in light, dark and on a phone
+	$(CHROMIUM) --window-size=1100,2350 --screenshot=docs/report.png $(REPORT)
+	$(CHROMIUM) --window-size=1100,2350 --blink-settings=preferredColorScheme=0 --screenshot=docs/report-dark.png $(REPORT)
+	mkdir -p build
+	echo '<body style="margin:0"><iframe src="$(REPORT)" style="border:0;width:500px;height:2400px"></iframe>' > build/phone.html
+	$(CHROMIUM) --window-size=500,2400 --screenshot=docs/report-phone.png file://$(CURDIR)/build/phone.html
 
 docker:  ## Build the image `repedge`
 	docker build -t repedge .

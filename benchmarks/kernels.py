@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.kernel_cases import PEER_LAYERS, inside_share, parse_layer, random_layer
 from benchmarks.kernel_tables import markdown
+from benchmarks.provenance import commit, tool_versions
 from convert import reference
 from convert.integer_model import LayerShape, QuantizedConv
 from convert.kernel import KernelChoice
@@ -45,6 +45,7 @@ BITS = (8, 4, 3, 2)
 SCRATCH_LIMITS = (16 * 1024, 64 * 1024)  # each kernel with its best strip within the first, and within the second
 RUNS_TOGETHER = 48
 SEED = 1
+RANDOM_SHAPES = "random_shapes"
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,18 @@ def main() -> None:
     options = parser.parse_args()
     rows = [row for core in options.core for row in measure_core(core, tuple(options.bits), options.work / core)]
     peers = json.loads(PEERS.read_text())
-    record = {"command": "make bench-kernels", "commit": _commit(), "tools": _tool_versions()}
-    write_json(options.out, record | {"rows": rows + peers["rows"]})
-    write_text(options.page, markdown(rows, peers))
+    record = {"command": "make bench-kernels", "commit": commit(), "tools": tool_versions()}
+    shapes = _random_shapes(options.out)
+    write_json(options.out, record | {"rows": rows + peers["rows"], RANDOM_SHAPES: shapes})
+    write_text(options.page, markdown(rows, peers, shapes))
     sys.stdout.write(f"{len(rows)} rows in {options.out}, tables in {options.page}\n")
     if any(row["mismatches"] for row in rows):
         sys.exit(1)
+
+
+def _random_shapes(results: Path) -> dict[str, Any] | None:
+    """What benchmarks.kernel_shapes wrote into the results; it stays as it is."""
+    return json.loads(results.read_text()).get(RANDOM_SHAPES) if results.is_file() else None
 
 
 def measure_core(core: str, bits: tuple[int, ...], work: Path) -> list[dict[str, Any]]:
@@ -137,19 +144,6 @@ def _row(
         "mismatches": int(np.count_nonzero(output != item.expected)),
         "saturated_share": round(1.0 - inside_share(item.case.conv, item.expected), 4),
     }
-
-
-def _tool_versions() -> dict[str, str]:
-    tools = ("arm-none-eabi-gcc", "qemu-system-arm")
-    return {tool: _output([tool, "--version"]).splitlines()[0] for tool in tools}
-
-
-def _commit() -> str:
-    return _output(["git", "-C", str(HERE), "rev-parse", "HEAD"]).strip()
-
-
-def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """All convolution kernels, and the choice of one per layer for a core.
 
 Scratch counts only where it raises the arena, whose size is that of the neediest layer: input, output and scratch. So a
-choice first settles the arena, and then each layer takes the fastest kernel that fits into it.
+choice first settles the arena for the whole model, and then each layer takes the fastest kernel that fits into it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Literal
 
@@ -20,7 +21,9 @@ Prefer = Literal["speed", "ram", "flash"]
 
 KERNELS: tuple[ConvKernel, ...] = (PORTABLE, DSP_DIRECT, DSP_FIRST, *WINOGRAD_KERNELS, MVE_DIRECT, MVE_FIRST)
 ALIGNMENT = 16  # bytes; REPEDGE_ARENA_ALIGNMENT
-WORTH = 1.02  # a larger arena must save more than this factor of a layer's instructions
+WORTH = 1.02  # a larger arena must save more than this factor of the model's instructions
+
+Front = list[tuple[int, KernelChoice]]  # (arena, choice), smallest arena first, each faster than all before
 
 
 def choose_kernels(
@@ -31,15 +34,50 @@ def choose_kernels(
     `core=None` takes what runs everywhere. `speed`: fewest instructions, in an arena no larger than is worth it; `ram`: the
     smallest arena, and fewest instructions in it; `flash`: the portable kernel everywhere, which is the least code.
     """
-    shapes = [shape for shape in model.shapes() if shape.kind == "conv"]
     core = None if prefer == "flash" else core
-    choices = [conv_choices(conv, shape, core) for conv, shape in zip(model.convs, shapes, strict=True)]
-    first = _frugal if prefer == "speed" else _smallest
-    arena = max(
-        arena_bytes(shape, first(_fitting(own, shape, ram_limit), shape))
-        for own, shape in zip(choices, shapes, strict=True)
-    )
-    return tuple(_fastest(_fitting(own, shape, arena)) for own, shape in zip(choices, shapes, strict=True))
+    fronts = [front(shape, conv_choices(conv, shape, core)) for conv, shape in conv_layers(model)]
+    arenas = arena_steps(fronts)
+    allowed = [arena for arena in arenas if ram_limit is None or arena <= ram_limit] or arenas[:1]
+    if prefer != "speed":
+        return fastest_within(fronts, arenas[0])
+    fewest = _instructions(fastest_within(fronts, allowed[-1]))
+    worth = (fastest_within(fronts, arena) for arena in allowed)
+    return next(choices for choices in worth if _instructions(choices) <= WORTH * fewest)
+
+
+def conv_layers(model: IntegerModel) -> list[tuple[QuantizedConv, LayerShape]]:
+    """The convolutions with their sizes."""
+    return list(zip(model.convs, (shape for shape in model.shapes() if shape.kind == "conv"), strict=True))
+
+
+def smallest_arena(model: IntegerModel, core: str | None) -> int:
+    """Bytes of the smallest arena in which the model runs on the core."""
+    return arena_steps([front(shape, conv_choices(conv, shape, core)) for conv, shape in conv_layers(model)])[0]
+
+
+def front(shape: LayerShape, choices: Iterable[KernelChoice]) -> Front:
+    """The choices of a layer that no other one beats in both arena and instructions; empty only without any choice."""
+    found: Front = []
+    sized = ((arena_bytes(shape, choice), choice) for choice in choices)
+    for arena, choice in sorted(sized, key=lambda pair: (pair[0], pair[1].instructions, pair[1].scratch_bytes)):
+        if not found or choice.instructions < found[-1][1].instructions:
+            found.append((arena, choice))
+    return found
+
+
+def arena_steps(fronts: Sequence[Front]) -> list[int]:
+    """Every size of the arena at which some layer can take a faster kernel, the smallest possible one first."""
+    least = max(layer[0][0] for layer in fronts)
+    return sorted({least, *(arena for layer in fronts for arena, _ in layer if arena > least)})
+
+
+def fastest_within(fronts: Sequence[Front], arena: int) -> tuple[KernelChoice, ...]:
+    """Each layer's fastest choice in that arena, which is at least the smallest one."""
+    return tuple([choice for size, choice in layer if size <= arena][-1] for layer in fronts)
+
+
+def _instructions(choices: Iterable[KernelChoice]) -> float:
+    return sum(choice.instructions for choice in choices)
 
 
 def arena_bytes(shape: LayerShape, choice: KernelChoice) -> int:
@@ -63,26 +101,6 @@ def kernel_choice(kernel: ConvKernel, conv: QuantizedConv, shape: LayerShape, st
     scratch = kernel.scratch_bytes(conv, shape, strip_channels)
     instructions = kernel.instructions(conv, shape, strip_channels)
     return KernelChoice(kernel, strip_channels, scratch, instructions, kernel.in_place(conv, shape, strip_channels))
-
-
-def _fitting(choices: list[KernelChoice], shape: LayerShape, limit: int | None) -> list[KernelChoice]:
-    """Those within the limit, or else the one that needs least."""
-    fitting = [choice for choice in choices if limit is None or arena_bytes(shape, choice) <= limit]
-    return fitting or [_smallest(choices, shape)]
-
-
-def _fastest(choices: list[KernelChoice]) -> KernelChoice:
-    return min(choices, key=lambda choice: (choice.instructions, choice.scratch_bytes))
-
-
-def _smallest(choices: list[KernelChoice], shape: LayerShape) -> KernelChoice:
-    return min(choices, key=lambda choice: (arena_bytes(shape, choice), choice.instructions))
-
-
-def _frugal(choices: list[KernelChoice], shape: LayerShape) -> KernelChoice:
-    """Nearly the fastest, in the smallest arena."""
-    fewest = _fastest(choices).instructions
-    return _smallest([choice for choice in choices if choice.instructions <= WORTH * fewest], shape)
 
 
 def _align(size: int) -> int:

@@ -5,6 +5,7 @@ They read the portable kernel's table as it is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 
 from convert.integer_model import LayerShape, QuantizedConv
@@ -55,32 +56,45 @@ def _is_plain(conv: QuantizedConv) -> bool:
     return (conv.clamp_min, conv.clamp_max) == (-128, 127) and int(conv.requantization[1].max()) <= 0
 
 
-def _tile_instructions(shape: LayerShape, *, plain: float, checked: float, is_plain: bool) -> float:
-    """All tiles of a layer, given the instructions of one; those of an odd channel or a short row are checked."""
+@dataclass(frozen=True)
+class _Costs:
+    """Instructions of a kernel's parts, counted in the code of its loops."""
+
+    plain: float  # a tile with the short requantization
+    checked: float  # any other tile
+    row: float  # of output, per strip, beside its tiles
+    row_pair: float  # of output and pair of channels, whatever the strips
+    channel: float  # decoding and constants of one
+    once: float
+
+
+def _layer_instructions(costs: _Costs, conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> float:
+    """All of a layer. Tiles of an odd channel or a short row are checked, and cost a call; so do those at the right edge."""
     height, width, channels = shape.output_hwc
-    pairs, tiles = channels // 2, ceil(width / PIXELS)
-    whole = plain if is_plain and width >= PIXELS else checked
-    return height * tiles * (pairs * whole + channels % 2 * checked)
-
-
-def _edges(shape: LayerShape, strips: int) -> int:
-    """Calling the checked functions for what whole tiles leave: at the right edge, for an odd channel, for both."""
-    right, odd = shape.output_hwc[1] % PIXELS != 0, shape.output_hwc[2] % 2
-    return shape.output_hwc[0] * (strips * right * 130 + odd * (1 + right) * 130)
+    strips, pairs, tiles = ceil(channels / strip_channels), channels // 2, ceil(width / PIXELS)
+    whole = costs.plain if _is_plain(conv) and width >= PIXELS else costs.checked
+    right, odd = width % PIXELS != 0, channels % 2
+    edges = strips * right * 130 + odd * (1 + right) * 130
+    row = tiles * (pairs * whole + odd * costs.checked) + edges + strips * costs.row
+    return height * (row + ceil(channels / 2) * costs.row_pair) + channels * costs.channel + costs.once
 
 
 def _direct_instructions(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> float:
-    """Counted in the loops' code; within a few percent of emulation."""
+    """Within a few percent of emulation."""
     height, width, in_channels = shape.input_hwc
-    channels, groups = shape.output_hwc[2], _groups(shape)
-    strips = ceil(channels / strip_channels)
-    segments = 3 * (36 if conv.stride == 1 else 39)  # of a tile and group
-    plain = segments + 19 if groups == 1 else groups * (segments + 5) + 22
-    tiles = _tile_instructions(shape, plain=plain, checked=groups * (segments + 5) + 39, is_plain=_is_plain(conv))
-    steps = strips * shape.output_hwc[0] * (100 + 21 * ceil(shape.output_hwc[1] / PIXELS)) + _edges(shape, strips)
+    groups = _groups(shape)
+    segments = groups * (3 * (36 if conv.stride == 1 else 39) + 5)
     tail = 3 * width if in_channels % LANES else 0
-    rows = strips * (height + 2) * (groups * (40 + 3 * width) + tail)
-    return tiles + steps + rows + channels * (140 + _decoding(conv.bit_width, in_channels))
+    ring = (height + 2) * (groups * (40 + 3 * width) + tail)
+    costs = _Costs(
+        plain=segments + (14 if groups == 1 else 22),
+        checked=segments + 39,
+        row=100 + 21 * ceil(shape.output_hwc[1] / PIXELS) + ring / shape.output_hwc[0],
+        row_pair=0,
+        channel=140 + _decoding(conv.bit_width, in_channels),
+        once=0,
+    )
+    return _layer_instructions(costs, conv, shape, strip_channels)
 
 
 def _decoding(bit_width: int, in_channels: int) -> int:
@@ -121,14 +135,18 @@ def _first_scratch_bytes(conv: QuantizedConv, shape: LayerShape, strip_channels:
 
 
 def _first_instructions(conv: QuantizedConv, shape: LayerShape, strip_channels: int) -> float:
-    """Counted in the loops' code; within a few percent of emulation."""
-    in_channels, channels = shape.input_hwc[2], shape.output_hwc[2]
-    strips = ceil(channels / strip_channels)
+    """Within a few percent of emulation."""
+    _, width, in_channels = shape.input_hwc
     window = 44 if in_channels == 3 else 32
-    tiles = _tile_instructions(shape, plain=window, checked=window + 17, is_plain=_is_plain(conv))
-    pairs = shape.output_hwc[0] * ceil(channels / 2) * 14
-    rows = strips * shape.output_hwc[0] * (110 + 3 * (18 + 9 * ceil(shape.input_hwc[1] * in_channels / 15)))
-    return tiles + pairs + rows + _edges(shape, strips) + 110 * channels + 500
+    costs = _Costs(
+        plain=window,
+        checked=window + 17,
+        row=110 + 3 * (18 + 9 * ceil(width * in_channels / 15)),
+        row_pair=14,
+        channel=110,
+        once=500,
+    )
+    return _layer_instructions(costs, conv, shape, strip_channels)
 
 
 MVE_FIRST = ConvKernel(

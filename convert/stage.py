@@ -1,6 +1,6 @@
 """The conversion of one checkpoint: merge, lower, write every format, read each back and compare it.
 
-The folder gets `merged.safetensors`, `integer_model.safetensors`, `vectors.npz`, `model_float.onnx`,
+The folder gets `merged.safetensors`, `branches.safetensors`, `integer_model.safetensors`, `vectors.npz`, `model_float.onnx`,
 `model_float.tflite`, `model_float16.tflite`, `model_integer.onnx`, `model_qdq.onnx`, `model_int8.tflite`,
 `model_int4.tflite` (where a codebook lies on the int4 grid), the TVM module and the C tables in `c/`.
 """
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from convert import reference
+from convert.branches import FILE_NAME as BRANCHES_FILE
+from convert.branches import branch_weights, save_branches
 from convert.c_reader import verify_c_model
 from convert.c_source import FOLDER_NAME as C_FOLDER
 from convert.c_source import write_c_model
@@ -66,6 +68,8 @@ def convert_checkpoint(
     with step("merge and lower"):
         lowered = merge_and_lower(source, quantize, calibration_images)
         save_merged(lowered.latent, folder / "merged.safetensors")
+        if lowered.branches:
+            save_branches(lowered.branches, folder / BRANCHES_FILE)
         save_integer_model(lowered.model, folder / MODEL_FILE)
         model = load_integer_model(folder / MODEL_FILE)
     with step(f"numpy reference on {len(test_images)} images"):
@@ -79,11 +83,15 @@ def convert_checkpoint(
 
 @dataclass(frozen=True)
 class Lowered:
-    """`float_net` is the merged net of the float phase, `latent` the merged net that `model` was lowered from."""
+    """`float_net` is the merged net of the float phase, `latent` the one that `model` was lowered from.
+
+    `branches` is what `latent` was merged from; empty where that was not kept.
+    """
 
     float_net: FloatNetwork
     latent: FloatNetwork
     model: IntegerModel
+    branches: dict[str, NDArray[np.float32]]
 
 
 def merge_and_lower(
@@ -98,19 +106,21 @@ def merge_and_lower(
     has_qat, is_integer = checkpoint_path(source, "qat").is_file(), (source / MODEL_FILE).is_file()
     float_net = None
     if checkpoint_path(source, "float").is_file() or not (has_qat or is_integer):
-        float_net = merge_network(load_network(source, "float"), description.input_hwc)
+        float_network = load_network(source, "float")
+        float_net = merge_network(float_network, description.input_hwc)
     if is_integer and not has_qat:
         model = load_integer_model(source / MODEL_FILE)
         latent = dequantized_network(model)
-        return Lowered(float_net or latent, latent, model)
+        return Lowered(float_net or latent, latent, model, {})
     if not has_qat:
         assert float_net is not None
         images = np.empty((0, *description.input_hwc), np.uint8) if calibration_images is None else calibration_images
         model = lower_float(float_net, quantize, images, description.class_names)
-        return Lowered(float_net, float_net, model)
+        return Lowered(float_net, float_net, model, branch_weights(float_network))
     network = load_network(source, "qat")
     latent = merge_network(network, description.input_hwc)
-    return Lowered(float_net or latent, latent, lower_qat(network, latent, description.class_names))
+    model = lower_qat(network, latent, description.class_names)
+    return Lowered(float_net or latent, latent, model, branch_weights(network))
 
 
 def save_merged(merged: FloatNetwork, path: Path) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.integer_model import IntegerModel
 from convert.kernels import Prefer
 from convert.tvm_schedule import Schedule
 from deploy.baselines import BASELINES
 from deploy.cortex_a import deploy_cortex_a
-from deploy.cortex_m import deploy_cortex_m
+from deploy.cortex_m import RamLimits, deploy_cortex_m, target_plan
 from deploy.ethos_u import deploy_ethos_u
 from deploy.host_c import run_host_c
 from deploy.onnx_runtimes import run_onnx
@@ -58,6 +59,12 @@ def run_baselines(
     return [BASELINES[name](converted, folder / "baselines", calibration_images) for name in names]
 
 
+def check_ram_limit(model: IntegerModel, target: Target, limit_bytes: int | None) -> None:
+    """`BudgetExceeded`, naming the smallest feasible RAM, where no kernels of a microcontroller fit into the limit."""
+    if isinstance(target, CortexMTarget):
+        target_plan(model, target, prefer="ram", limits=RamLimits(demanded=limit_bytes))
+
+
 def run_target(
     converted: ConvertedModel,
     target: Target,
@@ -66,19 +73,19 @@ def run_target(
     images: int,
     prefer: Prefer = "speed",
     ram_limit_bytes: int | None = None,
+    ram_budget_bytes: int | None = None,
     tuned: Mapping[str, Schedule] | None = None,
 ) -> list[BackendResult]:
     """Build and run one target on the first `images` test vectors (Ethos-U: compile and decode).
 
-    `prefer` and `ram_limit_bytes` steer the choice of a microcontroller's kernels; `tuned` names TVM schedules by layer.
+    `prefer` and the limits on RAM steer the choice of a microcontroller's kernels; `tuned` names TVM schedules
+    by layer.
     """
     if isinstance(target, CortexMTarget) and target.engine == "tvm":
         return [deploy_tvm_bare_metal(converted, target, folder, images=images)]
     if isinstance(target, CortexMTarget):
-        result = deploy_cortex_m(
-            converted, target, folder, images=images, prefer=prefer, ram_limit_bytes=ram_limit_bytes
-        )
-        return [result]
+        limits = RamLimits(demanded=ram_limit_bytes, budgeted=ram_budget_bytes)
+        return [deploy_cortex_m(converted, target, folder, images=images, prefer=prefer, limits=limits)]
     if isinstance(target, CortexATarget):
         return [deploy_cortex_a(converted, target, folder, images=images, tuned=tuned)]
     return [deploy_ethos_u(converted, target, folder)]

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from train.config import Section
+
+SIZE = re.compile(r"(\d+)\s*(?:B|(K|M)(?:i?B)?)?", re.IGNORECASE)
+
+
+def parse_bytes(text: Any) -> Any:
+    """Bytes from "65536", "64KB" or "64 KiB", all with 1024 bytes to the KB; what is no text is left to the caller.
+
+    >>> parse_bytes("16KB"), parse_bytes("20 KiB"), parse_bytes("300")
+    (16384, 20480, 300)
+    """
+    if not isinstance(text, str):
+        return text
+    match = SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no size; allowed are bytes or KB, as 40960 or 40KB; write it so")
+    return int(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[(match[2] or "").lower()]
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 
 
 class DeployConfig(Section):
@@ -26,6 +46,9 @@ class DeployConfig(Section):
         "tflite_runtime",
         "litert",
         "tensorflow",
+    )
+    ram_limit: Bytes | None = Field(
+        None, gt=0, description="bytes (or as 40KB) of a microcontroller's RAM, stack included; kept to, or an error"
     )
     baselines: tuple[Literal["onnx2tf_int8"], ...] = ()
 

@@ -1,4 +1,4 @@
-"""A Cortex-M back end: firmware built, read back, run under emulation, counted, and told as a report's target entry.
+"""A Cortex-M back end: firmware built, bounded, read back, run under emulation, counted, and told as a report's target entry.
 
 The image that is measured is the one that runs, so its static RAM holds the profiler's marks (256 bytes), and its code
 the reading of images and writing of logits; a product's image is smaller by both.
@@ -6,52 +6,60 @@ the reading of images and writing of logits; a product's image is smaller by bot
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from convert.c_layers import layer_symbol
 from convert.c_source import verify_c_model, write_c_model
 from convert.integer_model import IntegerModel
 from convert.integer_model_file import save_integer_model
-from convert.kernels import Prefer, choose_kernels
-from convert.memory_plan import MemoryPlan, Placement, plan_memory
-from convert.vectors import Vectors
+from convert.kernels import Prefer, choose_kernels, smallest_arena
+from convert.memory_plan import MemoryPlan, plan_memory
+from convert.trade_off import plan_figures, trade_off_points
 from deploy.armv6m import check_armv6m
-from deploy.cycles import MODELS, Estimate, estimate_cycles, latency_ms, sum_estimates
-from deploy.disassembly import disassemble
-from deploy.elf_sizes import ARENA_SYMBOL, STACK_SECTION, ElfSizes, measure_image, padded_weights
+from deploy.code_bytes import read_code_bytes
+from deploy.cortex_m_entry import bounds_entry, layer_entries, target_entry
+from deploy.cycles import estimate_cycles
+from deploy.disassembly import Instruction, disassemble
+from deploy.elf_sizes import ARENA_SYMBOL, measure_image
 from deploy.elf_symbols import ElfImage, read_elf
 from deploy.elf_weights import check_elf_weights
-from deploy.emulator import build_plugin, run_system
 from deploy.firmware_build import FirmwareMemory, build_firmware
-from deploy.profile import Profile
+from deploy.firmware_run import PROFILE_FOLDER, FirmwareFacts, mean_instructions, profile_image, run_images
+from deploy.flame import FILE_NAME as FUNCTIONS_NAME
+from deploy.flame import count_functions, flame_text, functions_entry
 from deploy.result import BackendResult, ConvertedModel, proven
+from deploy.stack_bound import StackBound, bound_stack
+from deploy.store_trace import check_stores
 from deploy.targets import CortexMTarget
-from train.artefact import sha256_file, write_bytes
-from train.errors import Mismatch, ToolFailed
+from train.artefact import sha256_file, write_text
+from train.errors import BudgetExceeded, Mismatch
 
-IMAGES_NAME = "images.bin"
 MODEL_NAME = "model.safetensors"
-RESERVED_RAM_BYTES = 1024  # static RAM beside arena and stack
-LOGITS_NAME = "logits.bin"
-TIMEOUT_S = 3600.0
-MEAN_IMAGES = 8  # kernels branch on data where they saturate, so counts of images differ by a fraction of a percent
-FACTS = re.compile(r"repedge: images=(\d+) arena_bytes=(\d+) stack_used_bytes=(\d+) stack_bytes=(\d+)")
+STATIC_RAM_BYTES = 256  # beside arena and stack: the profiler's marks
 
 
 @dataclass(frozen=True)
-class FirmwareFacts:
-    """What the firmware says of itself at its end; `stack_used_bytes` by the paint that is left on the stack."""
+class RamLimits:
+    """Bytes of static RAM and stack. `demanded` is an error where it cannot be kept, `budgeted` is kept to where it can."""
 
-    images: int
-    arena_bytes: int
-    stack_used_bytes: int
-    stack_bytes: int
+    demanded: int | None = None
+    budgeted: int | None = None
+
+
+CHIP_ONLY = RamLimits()
+
+
+@dataclass(frozen=True)
+class BuiltFirmware:
+    """An image, and what was found in it before it ran."""
+
+    elf: Path
+    image: ElfImage
+    code: dict[int, Instruction]
+    plan: MemoryPlan
+    stack: StackBound
+    entry: dict[str, Any]
 
 
 def deploy_cortex_m(
@@ -61,32 +69,29 @@ def deploy_cortex_m(
     *,
     images: int,
     prefer: Prefer = "speed",
-    ram_limit_bytes: int | None = None,
+    limits: RamLimits = CHIP_ONLY,
 ) -> BackendResult:
     """Build for `target`, run the first `images` test vectors, profile the first one; everything is written below `out`.
 
-    The kernels are chosen for the target's core; their tables are written anew, in `out/model`. `ram_limit_bytes`, of
-    static RAM and stack, is the chip's where it is not given.
+    The kernels are chosen for the target's core; their tables are written anew, in `out/model`. Without `limits` the
+    chip's RAM is the limit.
     """
     model, vectors = converted.model, converted.vectors.first(images)
-    plan = target_plan(model, target, prefer=prefer, ram_limit_bytes=ram_limit_bytes)
-    elf = build_firmware(
-        write_tables(model, plan, out / "model"), target.core, out / "build", memory=firmware_memory(target)
-    )
-    if target.core == "cortex-m0plus":
-        check_armv6m(elf, out / "build" / "armv6m.txt")
-    image = read_elf(elf)
-    check_elf_weights(image, model, plan)
-    logits, facts = run_images(target, elf, out / "run", vectors=vectors)
-    _check_arena(facts, image, plan)
-    profile = profile_image(target, elf, out, vectors=vectors)
-    check_stores(profile, image, plan)
-    cycles = estimate_cycles(
-        profile, disassemble(elf, target.core, out / "disassembly.txt"), target, len(plan.placements)
-    )
-    entry = target_entry(target, measure_image(image), profile, cycles, facts, image)
-    entry["instructions_mean"] = mean_instructions(target, elf, out, vectors=vectors, layers=len(plan.placements))
-    entry["layers"] = _layer_entries(converted, plan, image, profile, cycles)
+    built = build_bounded(model, target, out, prefer=prefer, limits=limits)
+    plan = built.plan
+    logits, facts = run_images(target, built.elf, out / "run", vectors=vectors)
+    _check_run(facts, built)
+    profile = profile_image(target, built.elf, out, vectors=vectors)
+    check_stores(profile, built.image.symbol(ARENA_SYMBOL).address, plan)
+    cycles = estimate_cycles(profile, built.code, target, len(plan.placements))
+    entry = target_entry(target, measure_image(built.image), profile, cycles, facts, built.image) | built.entry
+    entry["instructions_mean"] = mean_instructions(target, built.elf, out, vectors=vectors, layers=len(plan.placements))
+    entry["layers"] = layer_entries(model, target.core, plan, image=built.image, profile=profile, cycles=cycles)
+    names = [placement.shape.name for placement in plan.placements]
+    functions = count_functions(profile, built.image)
+    write_text(out / PROFILE_FOLDER / FUNCTIONS_NAME, flame_text(functions, names))
+    entry["functions"] = functions_entry(functions, names)
+    entry["trade_off"] = trade_off_entry(model, target, plan, entry)
     notices = (
         (f"{target.name}: {len(logits)} images, {images} were asked for; the test split has no more",)
         if len(logits) < images
@@ -95,13 +100,91 @@ def deploy_cortex_m(
     return proven(f"firmware_{target.name}", converted.vectors, logits, target=entry, notices=notices)
 
 
+def build_bounded(
+    model: IntegerModel,
+    target: CortexMTarget,
+    out: Path,
+    *,
+    prefer: Prefer = "speed",
+    limits: RamLimits = CHIP_ONLY,
+) -> BuiltFirmware:
+    """Plan, build and read back; peak RAM and the bound on the stack are in `entry`, and in `out/bounds.txt`, before anything runs."""
+    plan = target_plan(model, target, prefer=prefer, limits=limits)
+    folder = write_tables(model, plan, out / "model")
+    elf = build_firmware(folder, target.core, out / "build", memory=firmware_memory(target))
+    if target.core == "cortex-m0plus":
+        check_armv6m(elf, out / "build" / "armv6m.txt")
+    image = read_elf(elf)
+    check_elf_weights(image, model, plan)
+    code = disassemble(elf, target.core, out / "disassembly.txt")
+    stack = bound_stack(out / "build", image, code)
+    if stack.program_bytes > target.stack_bytes:
+        raise BudgetExceeded(
+            f"{target.name}: the program may need {stack.program_bytes} bytes of stack, {target.stack_bytes} are reserved; "
+            "raise stack_bytes in the target's file"
+        )
+    entry = bounds_entry(plan, stack, read_code_bytes(elf.with_suffix(".map")))
+    write_text(out / "bounds.txt", _bounds_text(plan, stack))
+    return BuiltFirmware(elf, image, code, plan, stack, entry)
+
+
+def _bounds_text(plan: MemoryPlan, stack: StackBound) -> str:
+    path = "".join(f"  {name}\n" for name in stack.inference_path)
+    return (
+        f"peak RAM of an inference: {plan.arena_bytes + stack.inference_bytes} bytes, "
+        f"arena {plan.arena_bytes} and at most {stack.inference_bytes} of stack (exact bound, without interrupts)\n"
+        f"stack of the whole program: at most {stack.program_bytes} bytes\nworst path:\n{path}"
+    )
+
+
 def target_plan(
-    model: IntegerModel, target: CortexMTarget, *, prefer: Prefer = "speed", ram_limit_bytes: int | None = None
+    model: IntegerModel, target: CortexMTarget, *, prefer: Prefer = "speed", limits: RamLimits = CHIP_ONLY
 ) -> MemoryPlan:
-    """Kernels and arena for a target, within the limit where the kernels can keep to it."""
-    arena = min(ram_limit_bytes or target.ram.size_bytes, target.ram.size_bytes)
-    arena -= target.stack_bytes + RESERVED_RAM_BYTES
-    return plan_memory(model, choose_kernels(model, target.core, prefer=prefer, ram_limit=arena))
+    """Kernels and arena for a target. `BudgetExceeded` names the smallest possible RAM where the demanded limit is below it."""
+    beside = target.stack_bytes + STATIC_RAM_BYTES
+    given = [limit for limit in (limits.demanded, limits.budgeted, target.ram.size_bytes) if limit is not None]
+    plan = plan_memory(model, choose_kernels(model, target.core, prefer=prefer, ram_limit=min(given) - beside))
+    if limits.demanded is not None and plan.arena_bytes + beside > limits.demanded:
+        least = min(smallest_arena(model, core) for core in (target.core, None))
+        raise BudgetExceeded(
+            f"{target.name}: the RAM limit is {limits.demanded} bytes, the smallest feasible is {least + beside} "
+            f"(arena {least}, stack {target.stack_bytes}, static {STATIC_RAM_BYTES}); give that or more, or use a smaller net"
+        )
+    return plan
+
+
+def trade_off_entry(
+    model: IntegerModel, target: CortexMTarget, plan: MemoryPlan, measured: dict[str, Any]
+) -> dict[str, Any]:
+    """The planner's choices that no other one beats, estimated, beside the built one, measured.
+
+    `flash_bytes` of a point is the built image's, changed by what its kernels and indices are estimated to differ.
+    """
+    choices = tuple(placement.choice for placement in plan.placements if placement.choice)
+    built = plan_figures(model, choices, target.core)
+    beside = measured["ram_bytes"]["total"] - plan.arena_bytes
+    rest = measured["flash_bytes"]["total"] - built.flash_bytes
+    points = [
+        {
+            "ram_bytes": point.arena_bytes + beside,
+            "instructions_estimated": point.instructions,
+            "flash_bytes_estimated": point.flash_bytes + rest,
+            "kernels": sorted(set(point.kernels)),
+        }
+        for point in trade_off_points(model, target.core)
+    ]
+    return {
+        "kind": "estimated",
+        "points": points,
+        "built": {
+            "kind": "measured",
+            "ram_bytes": measured["ram_bytes"]["total"],
+            "instructions": measured["instructions"],
+            "instructions_estimated": built.instructions,
+            "flash_bytes": measured["flash_bytes"]["total"],
+            "kernels": sorted(set(built.kernels)),
+        },
+    }
 
 
 def write_tables(model: IntegerModel, plan: MemoryPlan, folder: Path) -> Path:
@@ -123,155 +206,16 @@ def firmware_memory(target: CortexMTarget) -> FirmwareMemory:
     )
 
 
-def run_images(
-    target: CortexMTarget, elf: Path, folder: Path, *, vectors: Vectors
-) -> tuple[NDArray[np.int8], FirmwareFacts]:
-    """int8 (N, classes) logits of all vectors and what the firmware printed; no plugin, so at full speed."""
-    write_bytes(folder / IMAGES_NAME, np.ascontiguousarray(vectors.images).tobytes())
-    (folder / LOGITS_NAME).unlink(missing_ok=True)
-    run = run_system(target, elf, folder, timeout_s=TIMEOUT_S)
-    return _read_logits(folder / LOGITS_NAME, vectors), _parse_facts(run.output, len(vectors.images))
-
-
-def profile_image(target: CortexMTarget, elf: Path, folder: Path, *, vectors: Vectors) -> Profile:
-    """Counts of the first vector's inference, from two runs that must agree to the instruction."""
-    plugin = build_plugin(folder / "plugin")
-    profiles = []
-    for name in ("profile", "profile_again"):
-        write_bytes(folder / name / IMAGES_NAME, vectors.first(1).images.tobytes())
-        run = run_system(target, elf, folder / name, plugin=plugin, timeout_s=TIMEOUT_S)
-        logits = _read_logits(folder / name / LOGITS_NAME, vectors.first(1))
-        if not np.array_equal(logits, vectors.logits[:1]):
-            raise Mismatch(f"{target.name}: the profiled run gives other logits than the reference; report it as a bug")
-        profiles.append(run.counts)
-    if profiles[0] != profiles[1]:
+def _check_run(facts: FirmwareFacts, built: BuiltFirmware) -> None:
+    """What the firmware says of itself is what was planned and bounded."""
+    linked = built.image.symbol(ARENA_SYMBOL).size
+    if not facts.arena_bytes == linked == built.plan.arena_bytes:
         raise Mismatch(
-            f"{target.name}: two runs of one image count {profiles[0].instructions} and {profiles[1].instructions} "
-            "instructions; equal counts are expected; report it as a bug"
-        )
-    return profiles[0]
-
-
-def mean_instructions(
-    target: CortexMTarget, elf: Path, folder: Path, *, vectors: Vectors, layers: int
-) -> dict[str, float]:
-    """Mean instructions of an inference over the first `MEAN_IMAGES` vectors: exact sum, divided by the images."""
-    given = vectors.first(MEAN_IMAGES)
-    write_bytes(folder / "mean" / IMAGES_NAME, given.images.tobytes())
-    plugin = build_plugin(folder / "plugin")
-    run = run_system(target, elf, folder / "mean", plugin=plugin, memory=False, timeout_s=TIMEOUT_S)
-    return {"images": len(given.images), "mean": sum(run.counts.layer_instructions(layers)) / len(given.images)}
-
-
-def _read_logits(path: Path, vectors: Vectors) -> NDArray[np.int8]:
-    content = path.read_bytes() if path.is_file() else b""
-    if len(content) != vectors.logits.size:
-        raise ToolFailed(
-            f"{path}: {len(content)} bytes of logits, {vectors.logits.size} are expected; see emulator.log beside it"
-        )
-    return np.frombuffer(content, np.int8).reshape(vectors.logits.shape)
-
-
-def _parse_facts(output: str, images: int) -> FirmwareFacts:
-    match = FACTS.search(output)
-    if match is None or int(match[1]) != images:
-        raise ToolFailed(f"the firmware did not report {images} images; its last words were: {output[-500:]!r}")
-    return FirmwareFacts(*map(int, match.groups()))
-
-
-def _check_arena(facts: FirmwareFacts, image: ElfImage, plan: MemoryPlan) -> None:
-    linked = image.symbol(ARENA_SYMBOL).size
-    if not facts.arena_bytes == linked == plan.arena_bytes:
-        raise Mismatch(
-            f"arena: {facts.arena_bytes} bytes at run time, {linked} linked, the plan says {plan.arena_bytes}; "
+            f"arena: {facts.arena_bytes} bytes at run time, {linked} linked, the plan says {built.plan.arena_bytes}; "
             "they must be equal; build the firmware again"
         )
-
-
-def check_stores(profile: Profile, image: ElfImage, plan: MemoryPlan) -> None:
-    """No layer stores to RAM above the stack but in its own part of the arena."""
-    arena = image.symbol(ARENA_SYMBOL)
-    for layer, placement in enumerate(plan.placements):
-        touched = profile.buckets[layer].touched
-        if touched is not None and not (arena.address <= touched[0] and touched[1] <= arena.end):
-            raise Mismatch(
-                f"layer {placement.shape.name}: stores to {touched[0]:#x} to {touched[1]:#x}, "
-                f"the arena is {arena.address:#x} to {arena.end:#x}; report it as a bug"
-            )
-
-
-def target_entry(
-    target: CortexMTarget,
-    sizes: ElfSizes,
-    profile: Profile,
-    cycles: tuple[Estimate, ...],
-    facts: FirmwareFacts,
-    image: ElfImage,
-) -> dict[str, Any]:
-    """The entry of report.json's `targets` but its layers. Flash, RAM and instructions (of test image 0) are exact."""
-    total = sum_estimates(cycles)
-    model = MODELS[target.core]
-    return {
-        "kind": target.kind,
-        "chip": target.chip,
-        "clock_hz": target.clock_hz,
-        "flash_bytes": asdict(sizes.flash) | {"total": sizes.flash.total},
-        "ram_bytes": asdict(sizes.ram) | {"total": sizes.ram.total},
-        "capacity": {"flash_bytes": target.flash.size_bytes, "ram_bytes": target.ram.size_bytes},
-        "stack_used_bytes": {"paint": facts.stack_used_bytes, "stores": _stack_stored(profile, image)},
-        "sections": {name: {"flash_bytes": flash, "ram_bytes": ram} for name, (flash, ram) in sizes.sections.items()},
-        "instructions": sum(profile.layer_instructions(len(cycles))),
-        "instructions_outside": profile.instructions - sum(profile.layer_instructions(len(cycles))),
-        "cycles_estimated": total.to_json(),
-        "latency_ms_estimated": latency_ms(total, target.clock_hz).to_json(),
-        "cycle_model": f"{model.rules} rules x {model.low:.2f} to {model.high:.2f}, wait states in the high end",
-    }
-
-
-def _stack_stored(profile: Profile, image: ElfImage) -> int:
-    """Peak stack by the lowest address that was stored to, from the first layer on."""
-    stack = next(section for section in image.sections if section.name == STACK_SECTION)
-    return stack.address + stack.size - profile.stack_lowest if profile.stack_lowest else 0
-
-
-def _layer_entries(
-    converted: ConvertedModel, plan: MemoryPlan, image: ElfImage, profile: Profile, cycles: tuple[Estimate, ...]
-) -> list[dict[str, Any]]:
-    weights = padded_weights(image)
-    bit_widths = {layer.name: layer.bit_width for layer in converted.model.layers}
-    arena = image.symbol(ARENA_SYMBOL)
-    entries = []
-    for layer, (placement, estimate) in enumerate(zip(plan.placements, cycles, strict=True)):
-        bucket = profile.buckets[layer]
-        prefix = layer_symbol(placement.shape.name) + "_"
-        entries.append(
-            {
-                "name": placement.shape.name,
-                "op": placement.shape.kind,
-                "macs": placement.shape.macs,
-                "bit_width": bit_widths.get(placement.shape.name),
-                "kernel": placement.choice.kernel.name if placement.choice else None,
-                "strip_channels": placement.choice.strip_channels if placement.choice else None,
-                "flash_bytes": sum(size for name, size in weights.items() if _is_table_of(name, prefix)),
-                "ram_bytes": _live_bytes(placement),
-                "scratch_bytes": placement.scratch_bytes,
-                "arena_touched": [address - arena.address for address in bucket.touched] if bucket.touched else None,
-                "instructions": bucket.instructions,
-                "loads": bucket.loads,
-                "stores": bucket.stores,
-                "cycles_estimated": estimate.mid,
-                "cycles_estimated_band": estimate.to_json(),
-            }
+    if facts.stack_used_bytes > built.stack.program_bytes:
+        raise Mismatch(
+            f"stack: {facts.stack_used_bytes} bytes were used, the bound says {built.stack.program_bytes} at most; "
+            "report it as a bug"
         )
-    return entries
-
-
-def _is_table_of(symbol: str, prefix: str) -> bool:
-    """`model_conv1_` owns `model_conv1_bias`, not `model_conv1_2_bias`."""
-    return symbol.startswith(prefix) and "_" not in symbol.removeprefix(prefix)
-
-
-def _live_bytes(placement: Placement) -> int:
-    """RAM alive during the layer: its input, output and scratch; in place, input and output share theirs."""
-    tensors = (placement.input_bytes, placement.output_bytes)
-    return (max(tensors) if placement.in_place else sum(tensors)) + placement.scratch_bytes

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -47,12 +48,17 @@ class SectionRange:
 
 @dataclass(frozen=True)
 class ElfImage:
-    """What an ELF file says of its addresses; `contents` holds the bytes of loaded sections by section name."""
+    """What an ELF file says of its addresses; `contents` holds the bytes of loaded sections by section name.
+
+    `functions` has every one by address, also those that share an address or, static ones of several files, a name: the
+    latter as `name (file.c)`. An alias without a size has that of its twin, and follows it.
+    """
 
     path: Path
     sections: tuple[SectionRange, ...]
     symbols: dict[str, Symbol]
     contents: dict[str, bytes]
+    functions: tuple[Symbol, ...] = ()
 
     def symbol(self, name: str) -> Symbol:
         """The symbol of that name."""
@@ -86,6 +92,7 @@ def read_elf(path: Path) -> ElfImage:
                 tuple(_section_range(elf, section) for section in sections if section["sh_size"]),
                 _symbols(elf, thumb=thumb),
                 {section.name: section.data() for section in loaded},
+                _functions(elf, thumb=thumb),
             )
     except FileNotFoundError as error:
         raise ArtefactError(f"{path}: no such file; the build writes it; run the deploy stage again") from error
@@ -120,3 +127,27 @@ def _symbols(elf: ELFFile, *, thumb: bool) -> dict[str, Symbol]:
                 address = entry["st_value"] & ~1 if thumb and kind == "STT_FUNC" else entry["st_value"]
                 found.setdefault(entry.name, Symbol(entry.name, kind, address, entry["st_size"]))
     return dict(sorted(found.items()))
+
+
+def _functions(elf: ELFFile, *, thumb: bool) -> tuple[Symbol, ...]:
+    found: list[tuple[Symbol, str]] = []
+    for table in elf.iter_sections():
+        file = ""
+        for entry in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
+            kind = entry["st_info"]["type"]
+            if kind == "STT_FILE":
+                file = entry.name
+            elif kind == "STT_FUNC" and entry["st_shndx"] != "SHN_UNDEF":
+                address = entry["st_value"] & ~1 if thumb else entry["st_value"]
+                found.append((Symbol(entry.name, kind, address, entry["st_size"]), file))
+    sizes = {symbol.address: symbol.size for symbol, _ in sorted(found, key=lambda pair: pair[0].size)}
+    uses = Counter(symbol.name for symbol, _ in found)
+    found.sort(key=lambda pair: (pair[0].address, -pair[0].size, pair[0].name))
+    return tuple(
+        replace(
+            symbol,
+            name=f"{symbol.name} ({file})" if uses[symbol.name] > 1 else symbol.name,
+            size=sizes[symbol.address],
+        )
+        for symbol, file in found
+    )

@@ -17,6 +17,7 @@ from train.errors import BudgetExceeded, ConfigError, ToolFailed
 SOURCE = Path(__file__).resolve().parents[1] / "firmware_stub"
 CORES = ("host", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 LOG_NAME = "build.log"
+HOST_KERNELS = "repedge_kernels"
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def build_firmware(
     """Build into `out` and return `out/repedge.elf` (`out/repedge_host` for the host).
 
     Beside it: `repedge.map`, `build.log`, and with `probe` `repedge_probe.elf`, which breaks the memory rules on
-    purpose, and with `kernel_runner` `repedge_kernels.elf`. `objects` are linked with
-    the model. Without `memory` the sizes of the core's usual QEMU machine hold.
+    purpose, and with `kernel_runner` `repedge_kernels.elf` (`repedge_kernels` for the host). `objects` are linked with the
+    model. Without `memory` the sizes of the core's usual QEMU machine hold.
     """
     if core not in CORES:
         raise ConfigError(f"core {core}: no such core; allowed are {', '.join(CORES)}; set it in the target's file")
@@ -118,7 +119,7 @@ def _take(build: Path, out: Path, core: str) -> Path:
     """Copy what was built out of the build folder."""
     program = out / _program_name(core)
     for built in sorted(build.iterdir()):
-        if built.suffix in (".elf", ".map") or built.name == program.name:
+        if built.suffix in (".elf", ".map") or built.name in (program.name, HOST_KERNELS):
             with atomic_path(out / built.name) as temporary:
                 shutil.copy(built, temporary)
     return program

@@ -1,10 +1,11 @@
-"""Single convolutions under emulation: one ELF file that runs any number of layers, with any kernel of its core.
+"""Single layers under emulation or on the host: one program that runs any number of them, with any kernel of its core.
 
-For tests and benchmarks: outputs are exact, and instructions are counted for the first `COUNTED` cases of a run.
+For tests and benchmarks: outputs are exact, and under emulation instructions are counted for the first `COUNTED` cases.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,16 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.c_layers import layer_tables
-from convert.integer_model import LayerShape, QuantizedConv
+from convert.integer_model import LayerShape, QuantizedConv, QuantizedFullyConnected
 from convert.kernel import KernelChoice
 from deploy.emulator import build_plugin, run_system
 from deploy.firmware_build import SOURCE, FirmwareMemory, build_firmware
 from deploy.profile import OUTSIDE, Profile
 from deploy.targets import CortexMTarget, Region, load_target
+from deploy.tool import run_tool
 from train.artefact import write_bytes
 from train.errors import ConfigError, ToolFailed
 
 COUNTED = OUTSIDE
+HOST = "host"
+KINDS = ("conv", "pool", "fully_connected")  # repedge_kind_t
 KERNEL_NUMBERS = (  # repedge_kernel_t
     "PORTABLE",
     "DSP_DIRECT",
@@ -40,6 +44,8 @@ MACHINES = {
     "cortex-m55": ("mps3-an547", 0x00000000, 0x20000000),
 }
 SIZE_BYTES = 0x80000
+CASES_NAME = "cases.bin"
+RESULTS_NAME = "results.bin"
 TIMEOUT_S = 1200.0
 
 
@@ -58,15 +64,42 @@ class KernelCase:
         return (*self.conv.output_size(*self.value.shape[:2]), self.conv.indices.shape[0])
 
     def to_bytes(self) -> bytes:
-        """As kernel_runner.c reads it."""
-        conv, kernel = self.conv, self.choice.kernel
-        tables = layer_tables(conv, kernel)
-        low, high = self.clamp or (conv.clamp_min, conv.clamp_max)
-        facts = [KERNEL_NUMBERS.index(kernel.constant.removeprefix("REPEDGE_KERNEL_")), *self.value.shape]
-        facts += [*self.output_hwc, conv.stride, conv.bit_width, conv.input.zero_point, conv.output.zero_point]
-        facts += [low, high, self.choice.strip_channels, self.choice.scratch_bytes, tables["indices"].size]
-        parts = [np.array(facts, "<i4"), *tables.values(), self.value]
-        return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+        """As kernel_case.h describes it."""
+        conv, choice = self.conv, self.choice
+        number = KERNEL_NUMBERS.index(choice.kernel.constant.removeprefix("REPEDGE_KERNEL_"))
+        clamp = self.clamp or (conv.clamp_min, conv.clamp_max)
+        facts = [KINDS.index("conv"), number, *self.value.shape, *self.output_hwc, conv.stride, conv.bit_width]
+        facts += [conv.input.zero_point, conv.output.zero_point, *clamp, choice.strip_channels, choice.scratch_bytes]
+        return _case_bytes(facts, layer_tables(conv, choice.kernel), self.value)
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """One pooling (`layer` None) or fully connected layer and an int8 (H, W, C) input."""
+
+    layer: QuantizedFullyConnected | None
+    value: NDArray[np.int8]
+
+    @property
+    def output_hwc(self) -> tuple[int, int, int]:
+        """Sizes of the output."""
+        return (1, 1, self.layer.indices.shape[0] if self.layer else self.value.shape[2])
+
+    def to_bytes(self) -> bytes:
+        """As kernel_case.h describes it."""
+        layer, kind = self.layer, KINDS.index("fully_connected" if self.layer else "pool")
+        own = (layer.bit_width, layer.input.zero_point, layer.output.zero_point) if layer else (0, 0, 0)
+        facts = [kind, 0, *self.value.shape, *self.output_hwc, 1, *own, -128, 127, 0, 0]
+        return _case_bytes(facts, layer_tables(layer) if layer else {}, self.value)
+
+
+Case = KernelCase | LayerCase
+
+
+def _case_bytes(facts: list[int], tables: Mapping[str, NDArray[np.integer]], value: NDArray[np.int8]) -> bytes:
+    indices = tables["indices"].size if tables else 0
+    parts = [np.array([*facts, indices], "<i4"), *tables.values(), value]
+    return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
 
 @dataclass(frozen=True)
@@ -75,6 +108,31 @@ class KernelRunner:
 
     target: CortexMTarget
     elf: Path
+
+    def run(self, cases: Sequence[Case], folder: Path) -> list[NDArray[np.int8]]:
+        """Outputs (H, W, C) of all cases."""
+        _write_cases(cases, folder)
+        run_system(self.target, self.elf, folder, timeout_s=TIMEOUT_S)
+        return _read_outputs(cases, folder)
+
+
+@dataclass(frozen=True)
+class HostRunner:
+    """A built runner of this machine: the portable kernels, and the Winograd ones with plain C steps."""
+
+    program: Path
+
+    def run(self, cases: Sequence[Case], folder: Path) -> list[NDArray[np.int8]]:
+        """Outputs (H, W, C) of all cases."""
+        _write_cases(cases, folder)
+        run_tool([self.program.absolute(), CASES_NAME, RESULTS_NAME], cwd=folder, log=folder / "run.log")
+        return _read_outputs(cases, folder)
+
+
+def build_host_runner(out: Path, *, sanitize: bool = False) -> HostRunner:
+    """Build the host's runner into `out`, with the address and undefined behaviour sanitizers where asked for."""
+    build_firmware(SOURCE / "example_model", HOST, out, sanitize=sanitize, kernel_runner=True)
+    return HostRunner(out / "repedge_kernels")
 
 
 def conv_shape(conv: QuantizedConv, height: int, width: int) -> LayerShape:
@@ -111,9 +169,7 @@ def run_kernels(
     if count:
         outputs, profile = profile_kernels(runner, cases, folder)
         return outputs, list(profile.layer_instructions(len(cases)))
-    _write_cases(cases, folder)
-    run_system(runner.target, runner.elf, folder, timeout_s=TIMEOUT_S)
-    return _read_outputs(cases, folder), []
+    return runner.run(cases, folder), []
 
 
 def profile_kernels(
@@ -126,17 +182,17 @@ def profile_kernels(
     return _read_outputs(cases, folder), run.counts
 
 
-def _write_cases(cases: list[KernelCase], folder: Path) -> None:
+def _write_cases(cases: Sequence[Case], folder: Path) -> None:
     head = np.array([len(cases)], "<u4").tobytes()
-    write_bytes(folder / "cases.bin", head + b"".join(case.to_bytes() for case in cases))
+    write_bytes(folder / CASES_NAME, head + b"".join(case.to_bytes() for case in cases))
 
 
-def _read_outputs(cases: list[KernelCase], folder: Path) -> list[NDArray[np.int8]]:
-    content = np.frombuffer((folder / "results.bin").read_bytes(), np.int8)
+def _read_outputs(cases: Sequence[Case], folder: Path) -> list[NDArray[np.int8]]:
+    content = np.frombuffer((folder / RESULTS_NAME).read_bytes(), np.int8)
     sizes = [int(np.prod(case.output_hwc)) for case in cases]
     if content.size != sum(sizes):
         raise ToolFailed(
-            f"{folder / 'results.bin'}: {content.size} bytes, {sum(sizes)} are expected; see the log beside it"
+            f"{folder / RESULTS_NAME}: {content.size} bytes, {sum(sizes)} are expected; see the log beside it"
         )
     parts = np.split(content, np.cumsum(sizes)[:-1])
     return [part.reshape(case.output_hwc) for part, case in zip(parts, cases, strict=True)]

@@ -1,10 +1,11 @@
 """Exact counts of an emulated run, as the counting plugin (`deploy/plugin/count.c`) dumps them.
 
-The dump, version 1, is text with one record per line; addresses are hexadecimal, all else decimal:
+The dump, version 2, is text with one record per line; addresses are hexadecimal, all else decimal:
 
-    repedge-count 1
+    repedge-count 2
     block START END INSTRUCTIONS BUCKET EXECUTIONS TAKEN      sorted by address, then bucket
-    bucket K INSTRUCTIONS LOADS STORES FLASH_READS FLASH_MISSES TOUCH_LOW TOUCH_HIGH
+    bucket K INSTRUCTIONS LOADS LOAD_BYTES STORES STORE_BYTES FLASH_READS FLASH_MISSES
+    touch K START END                                         watched addresses that bucket K stored to; ranges ascend
     end INSTRUCTIONS STACK_LOWEST SEVERAL_CPUS                the last line; without it the dump is truncated
 
 A program marks bucket k by storing into `prof_marks[k]` inside the function `prof_mark`: bucket k is layer k of the
@@ -13,7 +14,7 @@ integer model, bucket 63 all that is outside of the layers (start-up, reading im
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,21 @@ class BlockCount:
 
 @dataclass(frozen=True)
 class BucketCount:
-    """Totals of one bucket; `touched` is the range (first, past-the-last) of watched addresses that it stored to."""
+    """Totals of one bucket; `stored` are the ranges (first, past-the-last) of watched addresses that it stored to, ascending."""
 
     instructions: int
-    loads: int
-    stores: int
-    flash_reads: int
-    flash_misses: int
-    touched: tuple[int, int] | None
+    loads: int = 0
+    load_bytes: int = 0
+    stores: int = 0
+    store_bytes: int = 0
+    flash_reads: int = 0
+    flash_misses: int = 0
+    stored: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def touched(self) -> tuple[int, int] | None:
+        """The first and past-the-last of the watched addresses that it stored to."""
+        return (self.stored[0][0], self.stored[-1][1]) if self.stored else None
 
 
 @dataclass(frozen=True)
@@ -95,15 +103,15 @@ def read_profile(path: Path) -> Profile:
             f"{path}: the emulator wrote no counts; it must end by the program's own exit; run it again"
         )
     lines = [line.split() for line in path.read_text().splitlines()]
-    if not lines or lines[0] != ["repedge-count", "1"] or lines[-1][:1] != ["end"]:
-        raise ArtefactError(f"{path}: truncated or not a repedge-count 1 dump; run the emulator again")
+    if not lines or lines[0] != ["repedge-count", "2"] or lines[-1][:1] != ["end"]:
+        raise ArtefactError(f"{path}: truncated or not a repedge-count 2 dump; run the emulator again")
     _, instructions, stack_lowest, several_cpus = lines[-1]
     if several_cpus != "0":
         raise ArtefactError(f"{path}: the program ran on several threads, counts are of one; run it on one thread")
     try:
         return Profile(
             blocks=tuple(_block(fields) for fields in lines[1:-1] if fields[0] == "block"),
-            buckets={int(fields[1]): _bucket(fields) for fields in lines[1:-1] if fields[0] == "bucket"},
+            buckets=_buckets(lines[1:-1]),
             instructions=int(instructions),
             stack_lowest=int(stack_lowest, 16) or None,
         )
@@ -117,7 +125,24 @@ def _block(fields: Sequence[str]) -> BlockCount:
     return BlockCount(start, end, instructions, bucket, executions, taken)
 
 
-def _bucket(fields: Sequence[str]) -> BucketCount:
-    instructions, loads, stores, flash_reads, flash_misses = map(int, fields[2:7])
-    low, high = (int(field, 16) for field in fields[7:9])
-    return BucketCount(instructions, loads, stores, flash_reads, flash_misses, (low, high) if high else None)
+def _buckets(lines: Sequence[Sequence[str]]) -> dict[int, BucketCount]:
+    stored: dict[int, list[tuple[int, int]]] = {}
+    for fields in lines:
+        if fields[0] == "touch":
+            start, end = (int(field, 16) for field in fields[2:])
+            stored.setdefault(int(fields[1]), []).append((start, end))
+    return {int(fields[1]): _bucket(fields, stored) for fields in lines if fields[0] == "bucket"}
+
+
+def _bucket(fields: Sequence[str], stored: Mapping[int, Sequence[tuple[int, int]]]) -> BucketCount:
+    number, instructions, loads, load_bytes, stores, store_bytes, flash_reads, flash_misses = map(int, fields[1:])
+    return BucketCount(
+        instructions,
+        loads,
+        load_bytes,
+        stores,
+        store_bytes,
+        flash_reads,
+        flash_misses,
+        tuple(stored.get(number, ())),
+    )

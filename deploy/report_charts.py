@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy import report_format as fmt
+from deploy.report_samples import PAIRS, frequent_confusions
 
 WIDTH, HEIGHT = 240, 112
 ROOM = 11  # above the tallest bar, for the mark of an outlier
@@ -79,7 +80,10 @@ def _target_of(timeline: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def histogram_chart(histogram: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Merged weights above the axis, quantized below; square-root heights so that tails show, each side to its own maximum."""
+    """Merged weights above the axis with the branches' outline over them, quantized below.
+
+    Square-root heights so that tails show; each of the three to its own maximum.
+    """
     edges, middle = histogram["bin_edges"], HEIGHT / 2
     low, high = edges[0], edges[-1]
 
@@ -99,6 +103,7 @@ def histogram_chart(histogram: Mapping[str, Any], layer: Mapping[str, Any]) -> d
         "name": histogram["name"],
         "merged": _bars(histogram["merged_counts"], width, middle, -1),
         "quantized": _bars(histogram["quantized_counts"], width, middle, 1),
+        "branches": _outline(histogram.get("branch_counts") or (), width, middle),
         "bounds": [x(bound) for bound in bounds if low < bound < high],
         "beyond": beyond,
         "low": fmt.decimal(low),
@@ -121,6 +126,16 @@ def _bars(counts: Sequence[int], width: float, middle: float, direction: int) ->
     return "".join(path)
 
 
+def _outline(counts: Sequence[int], width: float, middle: float) -> str:
+    """An SVG path along the tops of bars that are not drawn; empty without counts."""
+    tallest = max(counts, default=0)
+    if not tallest:
+        return ""
+    tops = [middle - (_bar_height(value, tallest, middle - ROOM) if value else 0) for value in counts]
+    steps = "".join(f"V{top:.1f}h{width:.2f}" for top in tops)
+    return f"M0 {middle:.1f}{steps}V{middle:.1f}"
+
+
 def _bar_height(value: int, tallest: int, room: float) -> float:
     """Square root of the count on a scale of the tallest bar; never too small to be seen."""
     return max(1.5, room * math.sqrt(value / tallest))
@@ -129,22 +144,23 @@ def _bar_height(value: int, tallest: int, room: float) -> float:
 def confusion_view(confusion: Mapping[str, Any]) -> dict[str, Any]:
     """Cells with a heat of 0 to 1 (share of the row), and the most frequent confusions."""
     names, matrix = confusion["class_names"], confusion["matrix"]
+    samples = confusion.get("class_samples") or [None] * len(names)
     rows = []
     for number, counts in enumerate(matrix):
         total = sum(counts)
         cells = [{"count": c, "heat": c / total if total else 0.0, "right": k == number} for k, c in enumerate(counts)]
         recall = 100 * counts[number] / total if total else None
-        rows.append({"name": names[number], "cells": cells, "total": total, "recall": recall})
+        rows.append(
+            {"name": names[number], "cells": cells, "total": total, "recall": recall, "sample": samples[number]}
+        )
+    pictures = {(row["true"], row["predicted"]): row["images"] for row in confusion.get("samples", ())}
     wrong = [
-        {"true": names[i], "predicted": names[k], "count": value}
-        for i, counts in enumerate(matrix)
-        for k, value in enumerate(counts)
-        if i != k and value
+        {"true": names[i], "predicted": names[k], "count": matrix[i][k], "images": pictures.get((i, k), ())}
+        for i, k in frequent_confusions(matrix)[:PAIRS]
     ]
-    wrong.sort(key=lambda pair: -pair["count"])
     return {
         "rows": rows, "names": names, "images": confusion["images"],
-        "confused": wrong[:5], "shows_matrix": len(names) <= MAX_MATRIX_CLASSES,
+        "confused": wrong, "shows_matrix": len(names) <= MAX_MATRIX_CLASSES,
     }  # fmt: skip
 
 

@@ -15,7 +15,9 @@ from convert.reference import predict
 from convert.vectors import Vectors
 from deploy.budget import check_budget
 from deploy.config import BudgetConfig
-from deploy.report_layers import histograms, in_integer_units, layer_rows, memory_timeline
+from deploy.report_layers import histograms, joined_branches, layer_rows, memory_timeline, unit_factors
+from deploy.report_runs import compare_runs
+from deploy.report_samples import class_samples, confusion_samples
 from deploy.report_statistics import confusion_matrix, wilson_interval
 from deploy.report_weights import MERGED_FILE, load_merged_weights
 from deploy.result import BackendResult, load_converted
@@ -35,15 +37,24 @@ LABELS = {
     "layers.*": "exact",
     "memory_timeline": "exact",
     "model": "exact",
+    "runs.*": "measured",
     "runtimes.*": "measured",
     "targets.*.cycles_estimated": "estimated",
     "targets.*.flash_bytes": "exact",
+    "targets.*.functions": "exact",
     "targets.*.instructions": "exact",
     "targets.*.instructions_mean": "exact",
+    "targets.*.kernel_code_bytes": "exact",
     "targets.*.latency_ms_estimated": "estimated",
     "targets.*.layers.*.cycles_estimated": "estimated",
+    "targets.*.peak_ram_bytes": "exact",
     "targets.*.ram_bytes": "exact",
+    "targets.*.stack_bound_bytes": "exact",
     "targets.*.stack_used_bytes": "exact",
+    "targets.*.trade_off.built": "measured",
+    "targets.*.trade_off.points.*.flash_bytes_estimated": "estimated",
+    "targets.*.trade_off.points.*.instructions_estimated": "estimated",
+    "targets.*.trade_off.points.*.ram_bytes": "exact",
 }
 
 # What a target without such a figure says, so that every target has the same keys.
@@ -79,11 +90,17 @@ def build_report(
     backends: Sequence[BackendResult],
     budget: BudgetConfig | None,
     facts: RunFacts,
+    others: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> dict[str, Any]:
-    """The whole report; with `budget` its limits are checked, without one `budget.limits` is empty."""
+    """The whole report; with `budget` its limits are checked, without one `budget.limits` is empty.
+
+    `others` are runs to stand beside this one, as (folder, report); they were tested on the same data.
+    """
     converted = load_converted(convert_folder)
     model = converted.model
-    merged = in_integer_units(model, load_merged_weights(convert_folder / MERGED_FILE, model))
+    latent = load_merged_weights(convert_folder / MERGED_FILE, model)
+    factors = unit_factors(model, latent)
+    merged = {name: factors[name] * weight for name, weight in latent.items()}
     targets = _targets(backends, facts.targets)
     report: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -102,14 +119,21 @@ def build_report(
         "model": _model(model),
         "targets": targets,
         "layers": layer_rows(model, merged),
-        "histograms": histograms(model, merged),
+        "histograms": histograms(model, merged, joined_branches(convert_folder, factors)),
         "memory_timeline": memory_timeline(model, targets),
         "confusion": _confusion(model, converted.vectors),
         "notices": [f"{result.backend}: {notice}" for result in backends for notice in result.notices],
         "labels": LABELS,
     }
     report["budget"] = check_budget(budget or BudgetConfig(), report)
+    report["runs"] = compare_runs(report, others, _first_counted(targets))
     return report
+
+
+def _first_counted(targets: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The target whose figures runs are compared by: the first microcontroller, else the first that counts instructions."""
+    counted = [name for name, target in targets.items() if target["instructions"] is not None]
+    return next((name for name in counted if targets[name]["kind"] == "cortex_m"), next(iter(counted), None))
 
 
 def _metric(manifest: Manifest, key: str) -> Any:
@@ -182,7 +206,13 @@ def _chip(section: Target) -> dict[str, Any]:
 def _confusion(model: IntegerModel, vectors: Vectors) -> dict[str, Any]:
     """The reference's predictions on the test split: rows are true classes, columns predictions."""
     matrix = confusion_matrix(vectors.labels, predict(vectors.logits), len(model.class_names))
-    return {"class_names": list(model.class_names), "images": len(vectors.labels), "matrix": matrix.tolist()}
+    return {
+        "class_names": list(model.class_names),
+        "images": len(vectors.labels),
+        "matrix": matrix.tolist(),
+        "class_samples": class_samples(vectors, len(model.class_names)),
+        "samples": confusion_samples(vectors, matrix),
+    }
 
 
 def _tool_versions(train: Manifest, convert: Manifest, facts: RunFacts) -> dict[str, str]:

@@ -13,6 +13,8 @@ from deploy import report_charts as charts
 from deploy import report_format as fmt
 from deploy import report_view as view
 from deploy.report_backends import COLUMNS, backend_rows
+from deploy.report_kernels import kernel_views
+from deploy.report_runs import runs_view
 from deploy.report_schema import validate_report
 from train.artefact import write_text
 
@@ -61,10 +63,12 @@ def _context(report: Mapping[str, Any]) -> dict[str, Any]:
         "flash": charts.stacked_rows({name: target["flash_bytes"] for name, target in targets.items()}, FLASH_PARTS),
         "ram": charts.stacked_rows({name: target["ram_bytes"] for name, target in targets.items()}, RAM_PARTS),
         "layers": charts.layer_table(report["layers"], targets),
+        "kernels": kernel_views(targets),
         "timeline": charts.timeline_rows(report["memory_timeline"]),
         "histograms": [
             charts.histogram_chart(histogram, layers[histogram["name"]]) for histogram in report["histograms"]
         ],
         "histogram_size": (charts.WIDTH, charts.HEIGHT),
         "confusion": charts.confusion_view(report["confusion"]),
+        "runs": runs_view(report["runs"]) if len(report.get("runs", {}).get("runs", ())) > 1 else None,
     }

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from convert.branches import load_branches
 from convert.integer_model import IntegerModel, LayerShape, layer_weight_bytes
 from deploy.report_weights import Float64, dequantize, rebase_factor, snr_db, weight_histogram
 
@@ -37,17 +41,28 @@ def layer_rows(model: IntegerModel, merged: Mapping[str, Float64]) -> list[dict[
     return rows
 
 
-def histograms(model: IntegerModel, merged: Mapping[str, Float64]) -> list[dict[str, Any]]:
-    """report.json's `histograms`, one entry per layer that holds weights."""
-    return [weight_histogram(layer.name, merged[layer.name], dequantize(layer)) for layer in model.layers]
+def histograms(
+    model: IntegerModel, merged: Mapping[str, Float64], branches: Mapping[str, Float64]
+) -> list[dict[str, Any]]:
+    """report.json's `histograms`, one entry per layer that holds weights; all in the integer model's units."""
+    return [
+        weight_histogram(layer.name, merged[layer.name], dequantize(layer), branches.get(layer.name))
+        for layer in model.layers
+    ]
 
 
-def in_integer_units(model: IntegerModel, merged: Mapping[str, Float64]) -> dict[str, Float64]:
-    """The merged weights, brought to the integer model's units where lowering re-based its scales (below 8 activation bits)."""
+def unit_factors(model: IntegerModel, merged: Mapping[str, Float64]) -> dict[str, float]:
+    """Layer -> the factor from float weights to the integer model's units; not 1 where lowering re-based its scales."""
     if all(conv.activation_bits == 8 for conv in model.convs):
-        return dict(merged)
+        return dict.fromkeys(merged, 1.0)
+    return {layer.name: rebase_factor(merged[layer.name], dequantize(layer)) for layer in model.layers}
+
+
+def joined_branches(folder: Path, factors: Mapping[str, float]) -> dict[str, Float64]:
+    """Layer -> the folded weights of all its branches in one row, in the integer model's units."""
     return {
-        layer.name: merged[layer.name] * rebase_factor(merged[layer.name], dequantize(layer)) for layer in model.layers
+        name: factors[name] * np.concatenate([weight.ravel() for weight in branches.values()]).astype(np.float64)
+        for name, branches in load_branches(folder).items()
     }
 
 

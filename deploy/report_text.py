@@ -60,15 +60,42 @@ def render_text(report: Mapping[str, Any]) -> str:
 
 
 def render_markdown(report: Mapping[str, Any]) -> str:
-    """The summary as Markdown, for a pull request or a README."""
+    """The summary as Markdown, for a pull request or a README; the layers are folded away."""
     lines = [f"# {report['name']}", "", f"**{_verdict_line(report)}**", ""]
     lines += [f"- {detail}" for detail in view.verdict(report).details]
     for table in summary_tables(report):
         rule = "|".join("---:" if number in table.numeric else "---" for number in range(len(table.columns)))
         lines += ["", f"## {table.title}", "", _markdown_row(table.columns), f"|{rule}|"]
         lines += [_markdown_row(row) for row in table.rows]
-    lines += ["", *(f"- {notice}" for notice in report["notices"]), "", LEGEND]
+    lines += ["", *_markdown_layers(report), "", *(f"- {notice}" for notice in report["notices"]), "", LEGEND]
     return "\n".join(lines) + "\n"
+
+
+def _markdown_layers(report: Mapping[str, Any]) -> list[str]:
+    """A folded table of the layers: bits, bytes, instructions on each target that counts them."""
+    counted = {
+        name: {row["name"]: row.get("instructions") for row in target["layers"]}
+        for name, target in report["targets"].items()
+        if any(row.get("instructions") is not None for row in target["layers"])
+    }
+    columns = (
+        "layer",
+        "bits",
+        "entries",
+        "MACs",
+        "flash, B",
+        "SNR, dB",
+        *(f"instructions, {name}" for name in counted),
+    )
+    lines = [
+        "<details><summary>Layers</summary>", "", _markdown_row(columns), f"|---|{'---:|' * (len(columns) - 1)}"
+    ]  # fmt: skip
+    for row in report["layers"]:
+        cells = [row["bit_width"], row["codebook_entries"], row["macs"], row["flash_bytes"]]
+        snr = fmt.MISSING if row["snr_db"] is None else f"{row['snr_db']:.1f}"
+        figures = [fmt.count(layers.get(row["name"])) for layers in counted.values()]
+        lines.append(_markdown_row((row["name"], *map(fmt.count, cells), snr, *figures)))
+    return [*lines, "", "</details>"]
 
 
 def summary_tables(report: Mapping[str, Any]) -> list[TextTable]:

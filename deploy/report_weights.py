@@ -70,16 +70,20 @@ def snr_db(merged: Float64, quantized: Float64) -> float | None:
     return 10.0 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
 
 
-def weight_histogram(name: str, merged: Float64, quantized: Float64) -> dict[str, Any]:
-    """One layer's entry of report.json's `histograms`: shared bin edges, both counts, and the outliers."""
-    low = min(float(merged.min()), float(quantized.min()))
-    high = max(float(merged.max()), float(quantized.max()))
+def weight_histogram(name: str, merged: Float64, quantized: Float64, branches: Float64 | None = None) -> dict[str, Any]:
+    """One layer's entry of report.json's `histograms`: shared bin edges, the counts, and the outliers.
+
+    `branches` are the folded weights before the merge, of all branches; None where the layer has none or they are not known.
+    """
+    tensors = [tensor for tensor in (merged, quantized, branches) if tensor is not None]
+    low, high = (float(end(tensor.min() if end is min else tensor.max() for tensor in tensors)) for end in (min, max))
     if high <= low:  # a constant layer still gets a bin of some width
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
     return {
         "name": name,
         "bin_edges": edges.tolist(),
+        "branch_counts": None if branches is None else np.histogram(branches, edges)[0].tolist(),
         "merged_counts": np.histogram(merged, edges)[0].tolist(),
         "quantized_counts": np.histogram(quantized, edges)[0].tolist(),
         "outliers": outliers(merged),

@@ -145,7 +145,6 @@ class CortexATarget(Documented):
     triple: str
     features: tuple[str, ...] = ()
     scheduler_cpu: str = Field("", description="-mcpu of LLVM instead, a core of the same instructions")
-    float_abi: Literal["", "hard"] = ""
     instructions_per_cycle_low: float = Field(gt=0)
     instructions_per_cycle_high: float = Field(gt=0)
     compiler: str = Field(description="cross compiler, e.g. aarch64-linux-gnu-gcc")

@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from convert.tvm_module import FILE_NAME, KernelCall, kernel_calls
-from deploy.cortex_m import (
-    firmware_memory,
-    mean_instructions,
-    profile_image,
-    run_images,
-    target_entry,
-)
+from deploy.cortex_m import firmware_memory
+from deploy.cortex_m_entry import target_entry
 from deploy.cycles import Estimate, estimate_cycles
 from deploy.disassembly import disassemble
 from deploy.elf_sizes import ARENA_SYMBOL, measure_image
 from deploy.elf_symbols import ElfImage, read_elf
 from deploy.firmware_build import build_firmware
+from deploy.firmware_run import mean_instructions, profile_image, run_images
 from deploy.profile import LAYERS_MAX, Profile
 from deploy.result import BackendResult, ConvertedModel, proven
 from deploy.targets import TVM_PREFIX, CortexMTarget

@@ -93,8 +93,8 @@ def cortex_a_target(target: CortexATarget) -> BuildTarget:
     """Cross compilation for an ARM Linux core."""
     options: dict[str, object] = {"kind": "llvm", "mtriple": target.triple, "mattr": list(target.features)}
     options["mcpu"] = target.scheduler_cpu or target.cpu
-    if target.float_abi:
-        options["mfloat-abi"] = target.float_abi
+    if target.triple.endswith("eabihf"):
+        options["mfloat-abi"] = "hard"
     flags = (f"-mcpu={target.cpu}", *target.compiler_flags)
     # TVM publishes its runtime for AArch64, not for Armv7-A
     packed = target.triple.startswith("aarch64")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from repedge import __version__
+from repedge.suggesting_parser import SuggestingParser
 from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
 from train.errors import PipelineError
 
@@ -32,7 +33,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = SuggestingParser(
         prog="repedge",
         description="Train, merge, codebook-quantise and prove RepVGG image classifiers on microcontrollers, NPUs and ARM boards.",
         epilog=EPILOG,
@@ -68,13 +69,21 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="time for each target's search, which a later --tune goes on with (default: 10)",
     )
-    _add_stage(verbs, "report", "report.json and report.html of a run, and the check of its budget")
+    deploy.add_argument(
+        "--ram-limit",
+        metavar="BYTES",
+        help="RAM of a microcontroller, stack included, as 40960 or 40KB (default: the recipe's deploy.ram_limit, else the chip's)",
+    )
+    report = _add_stage(verbs, "report", "report.html, report.md and report.json of a run, and the check of its budget")
+    report.add_argument(
+        "runs", type=Path, nargs="*", metavar="RUN", help="run folders to compare with (default: those beside this run)"
+    )
     _add_tools(verbs)
     return parser
 
 
 def _add_stage(verbs: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text.capitalize() + ".")
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
     parser.add_argument("recipe", type=Path, help="recipe, a YAML file")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<recipe name>)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (default: $REPEDGE_DATA, then ./data)")
@@ -116,6 +125,7 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     compare.add_argument(
         "--threshold", type=float, metavar="PERCENT", help="exit 1 when a cost grows, or top-1 falls, by more than this"
     )
+    compare.add_argument("--markdown", action="store_true", help="print the tables as Markdown, for a pull request")
     _add_output(compare)
     inspect = verbs.add_parser("inspect", help="explain any file or folder that repedge wrote")
     inspect.add_argument("file", type=Path)
@@ -133,6 +143,18 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     export.add_argument("run", type=Path, help="run folder")
     export.add_argument("out", type=Path, metavar="OUT", help="folder to write; an earlier export is replaced")
     export.add_argument("--as", dest="form", required=True, choices=EXPORT_FORMATS, help="the build system")
+    export.add_argument(
+        "--core",
+        default="portable",
+        metavar="NAME",
+        help="the core whose kernels it holds: m0plus, m3, m4, m7, m33, m55 (default: portable, which runs on any core)",
+    )
+    export.add_argument(
+        "--prefer",
+        choices=("speed", "ram", "flash"),
+        help="what the core's kernels are chosen for (default: as the run deployed them to that core, else speed)",
+    )
+    export.add_argument("--arena", type=int, metavar="BYTES", help="RAM for activations and scratch, at most")
     _add_output(export)
     init = verbs.add_parser("init", help="write a commented recipe to start from")
     init.add_argument("recipe", type=Path, nargs="?", default=Path("recipe.yaml"), help="default: recipe.yaml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from rich.tree import Tree
 from deploy.budget import check_figures_exist
 from deploy.targets import load_target, target_names
 from repedge.recipe import load_recipe
+from repedge.stages import RECIPE_FILE
 from repedge.target_table import choose_targets, target_table
 from train.errors import ConfigError, Mismatch
 
 
 def _run_of(options: argparse.Namespace) -> Any:
-    prefer = getattr(options, "prefer", None)
-    recipe = load_recipe(options.recipe, [*options.set, *([f"deploy.prefer={prefer}"] if prefer else [])])
+    recipe = load_recipe(options.recipe, [*options.set, *_deploy_settings(options)])
     targets = options.target.split(",") if getattr(options, "target", None) else recipe.deploy.targets
     check_figures_exist(recipe.budget, [load_target(name) for name in targets])
     # imported after the recipe was checked: a typo is answered at once, without loading torch and TVM
@@ -33,6 +34,12 @@ def _run_of(options: argparse.Namespace) -> Any:
     out = options.out or Path("runs") / recipe.name
     folder = check_run_folder(out, recipe.name, force=options.force)
     return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, Progress(options.quiet))
+
+
+def _deploy_settings(options: argparse.Namespace) -> list[str]:
+    """Flags of `deploy` that are keys of the recipe."""
+    flags = {name: getattr(options, name, None) for name in ("prefer", "ram_limit")}
+    return [f"deploy.{name}={value}" for name, value in flags.items() if value]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,20 +81,23 @@ def deploy(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """The report stage."""
-    return _report(_run_of(options), options, None)
+    """The report stage, of a recipe's run or of a run's folder."""
+    if options.recipe.is_dir():
+        options.out = options.out or options.recipe
+        options.recipe = options.recipe / RECIPE_FILE
+    return _report(_run_of(options), options, None, options.runs)
 
 
-def _report(current: Any, options: argparse.Namespace, targets: list[str] | None) -> int:
+def _report(current: Any, options: argparse.Namespace, targets: list[str] | None, others: Sequence[Path] = ()) -> int:
     from deploy.report_text import print_summary
     from repedge import pipeline
 
-    content = pipeline.report_stage(current, targets)
+    content = pipeline.report_stage(current, targets, others)
     if options.json:
         print(json.dumps(content, indent=2))
     else:
         print_summary(content)
-        print(f"\nwrote {current.folder.path / 'report.json'} and {current.folder.path / 'report.html'}")
+        print(f"\nwrote report.html, report.md and report.json to {current.folder.path}")
     wrong = [name for name, entry in content["exactness"].items() if entry["logits_mismatched"]]
     if wrong:
         raise Mismatch(
@@ -144,6 +154,7 @@ def check(options: argparse.Namespace) -> int:
 def compare(options: argparse.Namespace) -> int:
     """Differences of two runs."""
     from repedge import compare as comparison
+    from repedge import compare_text
 
     found = comparison.differences(comparison.load_report(options.a), comparison.load_report(options.b))
     failed = comparison.broken(found, options.threshold) if options.threshold is not None else []
@@ -151,14 +162,12 @@ def compare(options: argparse.Namespace) -> int:
         print(
             json.dumps({"differences": comparison.to_json(found), "broken": [item.name for item in failed]}, indent=2)
         )
+    elif options.markdown:
+        print(compare_text.markdown(found, failed, (options.a.name, options.b.name)), end="")
     elif not found:
         print("no difference")
     else:
-        table = Table("figure", "A", "B", "change")
-        for item in found:
-            change = "" if item.percent is None else f"{item.percent:+.2f} %"
-            table.add_row(escape(item.name), str(item.a), str(item.b), change, style="red" if item in failed else None)
-        Console().print(table)
+        Console().print(compare_text.drawn(found, failed))
     return 1 if failed else 0
 
 
@@ -200,7 +209,9 @@ def export(options: argparse.Namespace) -> int:
     """Write a run's model as a C library."""
     from repedge.export import export_run
 
-    files = export_run(options.run, options.form, options.out)
+    files = export_run(
+        options.run, options.form, options.out, core=options.core, prefer=options.prefer, arena=options.arena
+    )
     if options.json:
         print(json.dumps({str(path): path.stat().st_size for path in files}, indent=2))
     else:

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from train.errors import ArtefactError
 
-# figures that only record when and with what a run was made
-PROVENANCE = ("created_utc", "tool_versions", "git_commit", "recipe_sha256", "dataset", "budget")
 COSTS = ("flash_bytes", "ram_bytes", "instructions", "weight_bytes", "cycles_estimated", "latency_ms_estimated")
-COMPARED = ("accuracy", "model", "targets", "exactness")
+EXPLAINING = ("trade_off", "functions", "stack_worst_path")  # of a target: what was not built, and where its figures go
+COMPARED = ("dataset", "model", "accuracy", "exactness", "targets")  # not: when, where and with what a run was made
+MODEL_FILE = "integer_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,29 @@ def load_report(folder: Path) -> dict[str, Any]:
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:
-    """All figures of model, accuracy, exactness and targets that are not equal, in report order."""
-    left = dict(_figures({key: a.get(key, {}) for key in COMPARED}))
-    right = dict(_figures({key: b.get(key, {}) for key in COMPARED}))
+    """All that differs: keys of the recipe, data, the integer model's bytes, accuracy, exactness and targets, in this order."""
+    left, right = dict(_figures(_compared(a))), dict(_figures(_compared(b)))
     names = list(dict.fromkeys([*left, *right]))
     return [_difference(name, left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)]
+
+
+def _compared(report: dict[str, Any]) -> dict[str, Any]:
+    """The sections that count; the integer model stands for all its weights by its hash."""
+    recipe = yaml.safe_load(report.get("recipe_yaml") or "") or {}
+    recipe.pop("name", None)  # that of the folder
+    sections = {"recipe": recipe} | {key: report.get(key, {}) for key in COMPARED}
+    digest = report.get("artefacts", {}).get(MODEL_FILE)
+    # the intervals follow from top-1 and images
+    accuracy = {name: {key: entry[key] for key in ("top1", "images")} for name, entry in sections["accuracy"].items()}
+    model = sections["model"] | ({"sha256": digest} if digest else {})
+    return sections | {"model": model, "accuracy": accuracy}
 
 
 def _figures(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, entry in value.items():
+            if key in EXPLAINING:
+                continue
             yield from _figures(entry, f"{name}.{key}" if name else key)
     elif isinstance(value, list):
         for number, entry in enumerate(value):
@@ -60,6 +75,8 @@ def _figures(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _difference(name: str, a: Any, b: Any) -> Difference:
+    if name.startswith("recipe."):
+        return Difference(name, a, b, None, worse=False)
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (a, b))
     percent = 100.0 * (b - a) / abs(a) if numbers and a else None
     if not numbers:

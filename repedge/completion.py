@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from deploy.machines import MACHINES
 from deploy.targets import target_names
 
 BASH = """\
@@ -34,6 +35,7 @@ def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
             for flag in action.option_strings:
                 if action.choices:
                     values[flag] = " ".join(map(str, action.choices))
+    values["--core"] = " ".join(name.removeprefix("cortex-") for name in MACHINES)
     values["--target"] = values["--board"] = " ".join(target_names())
     script = BASH.format(
         verbs=" ".join(verbs),

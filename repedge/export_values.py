@@ -12,24 +12,33 @@ import numpy as np
 from convert.c_source import c_string
 from convert.integer_model import IntegerModel
 from convert.integer_model_file import FILE_NAME as MODEL_FILE
-from convert.memory_plan import plan_memory
+from convert.memory_plan import MemoryPlan
 from convert.reference import predict
 from convert.vectors import Vectors
 from deploy.result import ConvertedModel
 from repedge.compare import load_report
+from repedge.export_kernels import PORTABLE, kernel_summary
 from train.artefact import sha256_file
 
 VERSION = "1.0.0"
+NAME_LENGTH = 32  # CMSIS-Pack's Csub is the shortest of the frameworks' names
+PACK_CORES = ("Cortex-M0+", "Cortex-M3", "Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M55")
 
 
-def export_values(run: Path, converted: ConvertedModel) -> dict[str, str]:
-    """Name of a placeholder -> its text, from a run's report and integer model."""
+def export_values(run: Path, converted: ConvertedModel, plan: MemoryPlan, core: str) -> dict[str, str]:
+    """Name of a placeholder -> its text, from a run's report, its integer model and the kernels it is exported with."""
     report, model = load_report(run), converted.model
     height, width, channels = model.input_hwc
     accuracy = report["accuracy"]["numpy"]
+    slug = re.sub(r"[^a-z0-9]+", "-", f"repedge-{report['name'].lower()}")[:NAME_LENGTH].strip("-")
     return {
         "NAME": report["name"],
-        "ID": re.sub(r"[^a-z0-9]+", "_", f"repedge_{report['name'].lower()}"),
+        "SLUG": slug,
+        "ID": slug.replace("-", "_"),
+        "PACK_CORES": "".join(f'      <accept Dcore="{name}"/>\n' for name in _pack_cores(core)),
+        "CORE": core,
+        "KERNELS": kernel_summary(plan),
+        "PROOF": _proof(report.get("exactness", {})),
         "VERSION": VERSION,
         "HEIGHT": str(height),
         "WIDTH": str(width),
@@ -38,7 +47,7 @@ def export_values(run: Path, converted: ConvertedModel) -> dict[str, str]:
         "CLASSES": str(len(model.class_names)),
         "CLASS_NAMES": "".join(f'    "{c_string(name)}",\n' for name in model.class_names),
         "CLASS_LIST": ", ".join(model.class_names),
-        "ARENA_BYTES": str(plan_memory(model).arena_bytes),
+        "ARENA_BYTES": str(plan.arena_bytes),
         **_quantization(model),
         "LAYERS": f"{len(model.convs)} convolutions 3x3 with ReLU, global average pooling, one fully connected layer",
         "WEIGHTS": f"{report['model']['parameters']} parameters in {_span(report['model']['bit_widths'])} bits",
@@ -50,6 +59,19 @@ def export_values(run: Path, converted: ConvertedModel) -> dict[str, str]:
         "COMMIT": report["git_commit"] or "unknown",
         "MODEL_SHA256": sha256_file(converted.folder / MODEL_FILE),
     }
+
+
+def _pack_cores(core: str) -> Sequence[str]:
+    """CMSIS-Pack's names of the cores that the library runs on."""
+    names = {name.lower().replace("+", "plus"): name for name in PACK_CORES}
+    return PACK_CORES if core == PORTABLE else (names[core],)
+
+
+def _proof(exactness: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the run proved of these integers."""
+    compared = sum(entry["logits_compared"] for entry in exactness.values())
+    differing = sum(entry["logits_mismatched"] for entry in exactness.values())
+    return f"{differing} of {compared} logits differ between {len(exactness)} back ends and the reference, in the run's report"
 
 
 def _dataset(dataset: Mapping[str, Any]) -> str:

@@ -11,19 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from deploy.backends import AARCH64, HOST, run_baselines, run_host, run_target
+from deploy.backends import AARCH64, HOST, check_ram_limit, run_baselines, run_host, run_target
 from deploy.report_data import RunFacts, build_report
 from deploy.report_html import write_html
 from deploy.report_schema import write_report
+from deploy.report_text import render_markdown
 from deploy.result import BackendResult, ConvertedModel, load_converted, load_results, save_results
 from deploy.targets import load_target
 from repedge.doctor import tool_versions
+from repedge.neighbours import Others, named_runs, runs_beside
 from repedge.progress import Progress
 from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
 from repedge.tuning import target_schedules, tune_target
 from repedge.zoo import zoo_key
-from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest
+from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest, write_text
 from train.checkpoint import MODEL_FILE
 from train.dataset import Dataset, load_dataset
 from train.errors import ArtefactError, ConfigError
@@ -193,6 +195,8 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None, *, tune_minutes
     manifest = read_manifest(run.folder.convert, verify=True)
     run.claim()
     converted = load_converted(run.folder.convert)
+    for name in names:
+        check_ram_limit(converted.model, load_target(name), run.recipe.deploy.ram_limit)
     for name in names if tune_minutes is not None else ():
         tune_target(name, converted, run.folder.tuning(name), minutes=tune_minutes or 0.0, say=run.progress.say)
     for name in (HOST, *names):
@@ -200,12 +204,13 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None, *, tune_minutes
 
 
 def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
-    """What the recipe says of one target's build: images to run, what kernels are chosen for, the budget's RAM."""
+    """What the recipe says of one target's build: images to run, what kernels are chosen for, the limit and the budget on RAM."""
     limits = recipe.budget.targets.get(load_target(name).name)
     return {
         "images": recipe.deploy.emulated_images,
         "prefer": recipe.deploy.prefer,
-        "ram_limit_bytes": limits.ram_bytes if limits else None,
+        "ram_limit_bytes": recipe.deploy.ram_limit,
+        "ram_budget_bytes": limits.ram_bytes if limits else None,
     }
 
 
@@ -253,16 +258,20 @@ def _run_baselines(run: Run, converted: ConvertedModel, folder: Path) -> list[Ba
     return run_baselines(converted, folder, names, calibration_images=images)
 
 
-def report_stage(run: Run, targets: Sequence[str] | None = None) -> dict[str, Any]:
-    """Assemble report.json and report.html from the stages' folders, budget included."""
+def report_stage(run: Run, targets: Sequence[str] | None = None, others: Sequence[Path] = ()) -> dict[str, Any]:
+    """Assemble report.json, report.html and report.md from the stages' folders, budget included.
+
+    `others` are run folders to compare with; without any, the finished runs of the same data beside this one.
+    """
     names = [HOST, *(targets or run.recipe.deploy.targets)]
     missing = [name for name in names if not (run.folder.deploy(name) / "manifest.json").is_file()]
     if missing:
         raise ArtefactError(f"{run.folder.path}: no deploy result for {', '.join(missing)}; run the deploy stage first")
     backends = [result for name in names for result in load_results(run.folder.deploy(name))]
-    recipe = run.recipe
+    recipe, training = run.recipe, _training_facts(run)
+    compared, notices = _compared_runs(run, others, training)
     report = build_report(
-        train=_training_facts(run),
+        train=training,
         convert=read_manifest(run.folder.convert),
         convert_folder=run.folder.convert,
         backends=backends,
@@ -277,10 +286,19 @@ def report_stage(run: Run, targets: Sequence[str] | None = None) -> dict[str, An
             tool_versions=tool_versions(),
             targets=tuple(load_target(name) for name in names if name != HOST),
         ),
+        others=compared,
     )
+    report["notices"] += notices
     write_report(report, run.folder.path / "report.json")
     write_html(report, run.folder.path / "report.html")
+    write_text(run.folder.path / "report.md", render_markdown(report))
     return report
+
+
+def _compared_runs(run: Run, named: Sequence[Path], training: Manifest) -> tuple[Others, list[str]]:
+    if named:
+        return named_runs(named, run.folder.path), []
+    return runs_beside(run.folder.path, training.metrics.get("dataset", {}).get("sha256"))
 
 
 def git_commit() -> str:

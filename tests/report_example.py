@@ -149,6 +149,12 @@ def _cortex_m(model: IntegerModel) -> dict:
                 "ram_bytes": input_bytes + output_bytes + scratch,
                 "scratch_bytes": scratch,
                 "instructions": int(shape.macs * 6.4) + 40 * output_bytes + 300,
+                "kernel": "portable" if shape.kind == "conv" else f"portable_{shape.kind}",
+                "strip_channels": 4 if shape.kind == "conv" else None,
+                "loads": shape.macs,
+                "load_bytes": 2 * shape.macs,
+                "stores": output_bytes + scratch,
+                "store_bytes": output_bytes + scratch,
             }
         )
     instructions = sum(row["instructions"] for row in layers) + 812
@@ -164,6 +170,40 @@ def _cortex_m(model: IntegerModel) -> dict:
         "cycles_estimated": {"low": cycles * 0.85, "mid": cycles, "high": cycles * 1.15},
         "latency_ms_estimated": {part: cycles * f / 168e3 for part, f in (("low", 0.85), ("mid", 1.0), ("high", 1.15))},
         "layers": layers,
+        **_kernels(layers, arena),
+    }
+
+
+def _kernels(layers: list[dict], arena: int) -> dict:
+    """What a profile by function and the planner add to a microcontroller's facts."""
+    by_kind = {"repedge_conv3x3_s8": layers[:-2], "repedge_fully_connected_s8": layers[-2:]}
+    total = sum(row["instructions"] for row in layers)
+    functions = [
+        {
+            "name": name,
+            "instructions": sum(row["instructions"] for row in own),
+            "percent": round(100 * sum(row["instructions"] for row in own) / total, 3),
+            "layers": {row["name"]: row["instructions"] for row in own},
+        }
+        for name, own in by_kind.items()
+    ]
+    points = [
+        {"ram_bytes": arena + 584 + more, "instructions_estimated": total - 40 * more, "flash_bytes_estimated": 14000, "kernels": ["portable"]}
+        for more in (0, 640, 2048)
+    ]  # fmt: skip
+    built = {
+        "ram_bytes": arena + 584,
+        "instructions": total,
+        "instructions_estimated": total + 99,
+        "flash_bytes": 13900,
+    }
+    return {
+        "stack_bound_bytes": {"inference": 400, "program": 480},
+        "stack_worst_path": ["repedge_invoke 48", "repedge_conv3x3_s8 352"],
+        "peak_ram_bytes": {"arena": arena, "stack_bound": 400, "total": arena + 400},
+        "kernel_code_bytes": {"total": 2900, "libgcc": 0, "objects": {"repedge_invoke.c.obj": 172}},
+        "functions": functions,
+        "trade_off": {"kind": "estimated", "points": points, "built": built | {"kernels": ["portable"]}},
     }
 
 

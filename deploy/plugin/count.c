@@ -1,6 +1,6 @@
 /* Counting plugin for QEMU: exact executions per translation block and per bucket (a layer), taken
- * edges, loads and stores, and on request flash line misses, the lowest stack address stored and
- * the range of addresses stored.
+ * edges, loads and stores with their bytes, and on request flash line misses, the lowest stack
+ * address stored and every address stored in a range.
  *
  * Options; numbers are hexadecimal, a range is LOW:HIGH with HIGH the first address past it:
  *   out=FILE        the dump, read and documented by deploy/profile.py
@@ -11,7 +11,7 @@
  *   line=BYTES      its line size, a power of two
  *   lines=COUNT     its number of lines; 0: every load misses
  *   stack=LOW:HIGH  find the lowest address stored in this range, from the first mark on
- *   touch=LOW:HIGH  per bucket, find the range of addresses stored in this one, marks left out
+ *   touch=LOW:HIGH  per bucket, find the addresses stored in this range, marks left out
  *
  * Buckets are 0 to 63. Bucket 63 is "outside": all before the first mark and after a mark 63.
  * The block that holds a mark's store counts to the bucket before it. */
@@ -37,8 +37,9 @@ struct block {
 };
 
 struct bucket {
-    uint64_t loads, stores, flash_reads, flash_misses;
-    uint64_t touch_low, touch_high; /* first and past-the-last byte stored in the touch range */
+    uint64_t loads, load_bytes, stores, store_bytes, flash_reads, flash_misses;
+    uint8_t
+        *touched; /* 1 for each byte of the touch range that was stored; NULL before the first */
 };
 
 static struct {
@@ -93,18 +94,42 @@ static bool cache_hit(uint64_t line)
     return hit;
 }
 
-static void on_load(struct bucket *bucket, uint64_t address)
+static void on_load(struct bucket *bucket, uint64_t address, unsigned bytes)
 {
     bucket->loads++;
+    bucket->load_bytes += bytes;
     if (contains(state.flash, address)) {
         bucket->flash_reads++;
         bucket->flash_misses += !cache_hit(address / state.line_bytes);
     }
 }
 
+static void *allocate(size_t count, size_t size)
+{
+    void *const memory = calloc(count, size);
+    if (!memory) {
+        fprintf(stderr, "count: out of memory\n");
+        exit(EXIT_FAILURE);
+    }
+    return memory;
+}
+
+static void touch(struct bucket *bucket, uint64_t address, unsigned bytes)
+{
+    if (!bucket->touched) {
+        bucket->touched = allocate(state.touch.high - state.touch.low, 1);
+    }
+    for (uint64_t at = address; at < address + bytes; at++) {
+        if (contains(state.touch, at)) {
+            bucket->touched[at - state.touch.low] = 1;
+        }
+    }
+}
+
 static void on_store(struct bucket *bucket, uint64_t address, unsigned bytes)
 {
     bucket->stores++;
+    bucket->store_bytes += bytes;
     if (!state.marked) {
         return; /* start-up paints the stack and clears .bss */
     }
@@ -112,12 +137,7 @@ static void on_store(struct bucket *bucket, uint64_t address, unsigned bytes)
         state.stack_lowest = address;
     }
     if (contains(state.touch, address) && !contains(state.marks, address)) {
-        if (!bucket->touch_high || address < bucket->touch_low) {
-            bucket->touch_low = address;
-        }
-        if (address + bytes > bucket->touch_high) {
-            bucket->touch_high = address + bytes;
-        }
+        touch(bucket, address, bytes);
     }
 }
 
@@ -125,10 +145,11 @@ static void on_memory(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t address
 {
     (void)cpu, (void)context;
     struct bucket *bucket = &state.buckets[state.bucket];
+    const unsigned bytes = 1u << qemu_plugin_mem_size_shift(info);
     if (qemu_plugin_mem_is_store(info)) {
-        on_store(bucket, address, 1u << qemu_plugin_mem_size_shift(info));
+        on_store(bucket, address, bytes);
     } else {
-        on_load(bucket, address);
+        on_load(bucket, address, bytes);
     }
 }
 
@@ -163,11 +184,7 @@ static struct block *find_block(uint64_t start, uint64_t end, size_t instruction
             return block;
         }
     }
-    struct block *const block = calloc(1, sizeof *block);
-    if (!block) {
-        fprintf(stderr, "count: out of memory\n");
-        exit(EXIT_FAILURE);
-    }
+    struct block *const block = allocate(1, sizeof *block);
     *block = (struct block){.next = *slot, .start = start, .end = end};
     block->instructions = (uint32_t)instructions;
     *slot = block;
@@ -238,6 +255,23 @@ static void write_blocks(FILE *file, struct block *const *blocks, uint64_t *inst
     }
 }
 
+/* The stored addresses of a bucket as ranges that do not meet, ascending. */
+static void write_touched(FILE *file, unsigned index)
+{
+    const uint8_t *const touched = state.buckets[index].touched;
+    const uint64_t bytes = touched ? state.touch.high - state.touch.low : 0;
+    for (uint64_t at = 0; at < bytes; at++) {
+        if (touched[at]) {
+            const uint64_t first = at;
+            while (at < bytes && touched[at]) {
+                at++;
+            }
+            fprintf(file, "touch %u %" PRIx64 " %" PRIx64 "\n", index, state.touch.low + first,
+                    state.touch.low + at);
+        }
+    }
+}
+
 static void write_buckets(FILE *file, const uint64_t *instructions)
 {
     uint64_t total = 0;
@@ -246,10 +280,11 @@ static void write_buckets(FILE *file, const uint64_t *instructions)
         total += instructions[index];
         if (instructions[index]) {
             fprintf(file,
-                    "bucket %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIx64
-                    " %" PRIx64 "\n",
-                    index, instructions[index], bucket->loads, bucket->stores, bucket->flash_reads,
-                    bucket->flash_misses, bucket->touch_low, bucket->touch_high);
+                    "bucket %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+                    " %" PRIu64 "\n",
+                    index, instructions[index], bucket->loads, bucket->load_bytes, bucket->stores,
+                    bucket->store_bytes, bucket->flash_reads, bucket->flash_misses);
+            write_touched(file, index);
         }
     }
     const uint64_t lowest = state.stack_lowest == UINT64_MAX ? 0 : state.stack_lowest;
@@ -266,7 +301,7 @@ static void on_exit_write(qemu_plugin_id_t id, void *context)
         fprintf(stderr, "count: cannot write %s\n", state.out);
         return;
     }
-    fprintf(file, "repedge-count 1\n");
+    fprintf(file, "repedge-count 2\n");
     write_blocks(file, blocks, instructions);
     write_buckets(file, instructions);
     if (fclose(file) != 0) {

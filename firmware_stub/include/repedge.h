@@ -19,7 +19,8 @@ typedef enum {
     REPEDGE_NULL_POINTER = 1,    /* an argument is NULL */
     REPEDGE_UNALIGNED_ARENA = 2, /* the arena is not aligned to REPEDGE_ARENA_ALIGNMENT */
     REPEDGE_UNKNOWN_FORMAT = 3,  /* the tables are of another packing version */
-    REPEDGE_UNKNOWN_LAYER = 4    /* a layer of the table is not one this runtime has */
+    REPEDGE_UNKNOWN_LAYER = 4,   /* a layer of the table is not one this runtime has */
+    REPEDGE_SMALL_SCRATCH = 5    /* a layer of the table has less scratch than its kernel needs */
 } repedge_status_t;
 
 /* A model's tables (model_data.c), read-only; repedge_model.h shows what is inside. */

@@ -29,10 +29,11 @@ typedef enum {
 
 typedef struct repedge_layer repedge_layer_t;
 
-/* A convolution: int8 input and output, `scratch` of layer->scratch_bytes, aligned as the arena.
- * The table points to it, so that only the kernels a model uses are linked. */
-typedef void repedge_convolve_t(const repedge_layer_t *layer, const int8_t *input, int8_t *scratch,
-                                int8_t *output);
+/* A convolution: int8 input and output, `scratch` of layer->scratch_bytes, aligned as the arena;
+ * with less than it needs it writes nothing and returns REPEDGE_SMALL_SCRATCH. The table points to
+ * it, so that only the kernels a model uses are linked. */
+typedef repedge_status_t repedge_convolve_t(const repedge_layer_t *layer, const int8_t *input,
+                                            int8_t *scratch, int8_t *output);
 
 /* Sizes of a tensor without N. */
 typedef struct {

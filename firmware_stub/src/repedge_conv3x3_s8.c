@@ -104,11 +104,15 @@ static void convolve_strip(const repedge_layer_t *layer, const int8_t *input, co
     }
 }
 
-void repedge_conv3x3_s8(const repedge_layer_t *layer, const int8_t *input, int8_t *scratch,
-                        int8_t *output)
+repedge_status_t repedge_conv3x3_s8(const repedge_layer_t *layer, const int8_t *input,
+                                    int8_t *scratch, int8_t *output)
 {
+    if (layer->scratch_bytes < REPEDGE_CONV3X3_SCRATCH_BYTES(layer->input.channels)) {
+        return REPEDGE_SMALL_SCRATCH;
+    }
     for (uint32_t channel = 0; channel < layer->output.channels; channel += STRIP) {
         decode_strip(layer, channel, scratch);
         convolve_strip(layer, input, scratch, channel, output);
     }
+    return REPEDGE_OK;
 }

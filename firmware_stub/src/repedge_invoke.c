@@ -24,8 +24,8 @@ static repedge_status_t run_layer(const repedge_layer_t *layer, int8_t *arena, c
         if (layer->convolve == NULL) {
             return REPEDGE_UNKNOWN_LAYER;
         }
-        layer->convolve(layer, input, arena + layer->scratch_offset, arena + layer->output_offset);
-        return REPEDGE_OK;
+        return layer->convolve(layer, input, arena + layer->scratch_offset,
+                               arena + layer->output_offset);
     case REPEDGE_AVERAGE_POOL:
         repedge_average_pool_s8(layer, input, arena + layer->output_offset);
         return REPEDGE_OK;

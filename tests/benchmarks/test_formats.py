@@ -9,7 +9,7 @@ from benchmarks.format_nets import Net, run_net, synthetic_net
 from benchmarks.format_tables import markdown
 from benchmarks.formats import goal_bits, measure
 from convert.integer_model_file import FILE_NAME, save_integer_model
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import model_on_int4_grid
 from train.errors import ArtefactError
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-
-import pytest
 
 from deploy.targets import CortexMTarget
 from deploy.tool import run_tool
+from tests.need import need
 
 FOLDER = Path(__file__).parent
 
@@ -40,13 +38,6 @@ int main(int count, char **arguments)
     return 0;
 }
 """
-
-
-def need(*tools: str) -> None:
-    """Skip the test, naming the tool that is not installed."""
-    for tool in tools:
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
 
 
 def build_small_firmware(

@@ -20,11 +20,12 @@ from convert.reference import run
 from convert.vectors import Vectors
 from deploy.armv6m import check_armv6m, check_listing
 from deploy.cortex_a import deploy_cortex_a
-from deploy.cortex_m import firmware_memory, run_images
+from deploy.cortex_m import firmware_memory
 from deploy.firmware_build import SOURCE, FirmwareMemory, build_firmware
+from deploy.firmware_run import run_images
 from deploy.targets import CortexATarget, CortexMTarget, load_target, target_names
 from tests.deploy.converted_models import converted_model
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import random_images, random_model
 from train.errors import Mismatch
 
@@ -84,15 +85,18 @@ def test_firmware_of_a_board_links_in_its_real_memory_and_gives_the_reference(bo
     assert np.array_equal(logits, vectors.logits)
 
 
+LINUX_BOARDS = ["raspberry-pi-4b", "stm32mp157c-dk2"]
+
+
 @pytest.mark.parametrize(
-    "name", ["raspberry-pi-3b", "raspberry-pi-4b", "raspberry-pi-5", "imx8mm-evk"] if ALL_CORES else ["raspberry-pi-4b"]
+    "name", [*LINUX_BOARDS, "raspberry-pi-3b", "raspberry-pi-5", "imx8mm-evk"] if ALL_CORES else LINUX_BOARDS
 )
 def test_kernels_of_a_linux_board_give_the_reference(name, tmp_path):
-    need("aarch64-linux-gnu-gcc", "qemu-aarch64", "cc")
-    (tmp_path / "convert").mkdir()
-    converted = converted_model(random_model(1), tmp_path / "convert", images=2)
     target = load_target(name)
     assert isinstance(target, CortexATarget)
+    need(target.compiler, target.emulator, "cc")
+    (tmp_path / "convert").mkdir()
+    converted = converted_model(random_model(1), tmp_path / "convert", images=2)
     result = deploy_cortex_a(converted, target, tmp_path / name, images=2)
     assert result.exactness is not None
     assert result.exactness.logits_mismatched == 0

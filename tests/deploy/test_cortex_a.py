@@ -13,7 +13,7 @@ from convert.tvm_schedule import default_schedule
 from deploy.cortex_a import deploy_cortex_a
 from deploy.targets import load_target
 from tests.deploy.converted_models import converted_model
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import random_model
 from train.errors import ToolMissing
 

@@ -13,7 +13,7 @@ from deploy import cortex_m
 from deploy.cortex_m import deploy_cortex_m
 from deploy.result import ConvertedModel
 from deploy.targets import load_target
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import random_images, random_model
 
 IMAGES = 4

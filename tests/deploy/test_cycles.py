@@ -80,7 +80,7 @@ def test_register_lists_are_counted():
 
 def _profile(*, executions: int, taken: int, misses: int = 0) -> Profile:
     block = BlockCount(0x100, 0x104, 2, 0, executions, taken)
-    bucket = BucketCount(2 * executions, 0, 0, misses, misses, None)
+    bucket = BucketCount(2 * executions, flash_reads=misses, flash_misses=misses)
     return Profile((block,), {0: bucket}, 2 * executions, None)
 
 

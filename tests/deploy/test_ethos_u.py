@@ -24,7 +24,7 @@ from deploy.vela_decode import IN_ORDER, check_streams, decode_streams
 from deploy.vela_order import ACCELERATORS, FAST_BIT, SPARSE_BIT
 from deploy.vela_run import read_report
 from deploy.vela_stream import read_vela_output
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import random_images, random_model
 from train.errors import ArtefactError, ConfigError, Mismatch, ToolFailed, ToolMissing
 

@@ -11,7 +11,7 @@ from convert.vectors import Vectors
 from deploy.firmware_build import FirmwareMemory, build_firmware
 from deploy.host_c import read_logits, run_host_c
 from deploy.result import ConvertedModel
-from tests.firmware_stub.conftest import need
+from tests.need import need
 from tests.random_models import random_images, random_model
 from train.errors import BudgetExceeded, ConfigError, Mismatch, ToolFailed, ToolMissing
 
@@ -21,7 +21,7 @@ MODEL = random_model(21, input_hwc=HWC, widths=(8, 12, 16, 16), strides=(1, 2, 1
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    need("cmake", "cmake")
+    need("cmake")
     folder = tmp_path_factory.mktemp("convert")
     write_c_model(MODEL, folder / FOLDER_NAME, source_hash="test")
     images = random_images(np.random.default_rng(2), 150, HWC)
@@ -50,14 +50,14 @@ def test_logits_of_a_wrong_size_are_an_error(tmp_path):
 
 
 def test_firmware_too_large_for_the_chip_names_region_and_bytes(converted, tmp_path):
-    need("arm-none-eabi-gcc", "gcc-arm-none-eabi")
+    need("arm-none-eabi-gcc")
     small = FirmwareMemory(0x08000000, 0x1000, 0x20000000, 0x1000)
     with pytest.raises(BudgetExceeded, match=r"FLASH by \d+ bytes and RAM by \d+ bytes"):
         build_firmware(converted.folder / FOLDER_NAME, "cortex-m4", tmp_path, memory=small)
 
 
 def test_two_builds_in_different_folders_give_the_same_elf(converted, tmp_path):
-    need("arm-none-eabi-gcc", "gcc-arm-none-eabi")
+    need("arm-none-eabi-gcc")
     elves = [build_firmware(converted.folder / FOLDER_NAME, "cortex-m4", tmp_path / name) for name in ("a", "b/c")]
     assert elves[0].read_bytes() == elves[1].read_bytes()
 
@@ -68,7 +68,7 @@ def test_unknown_core_lists_the_known_ones(tmp_path):
 
 
 def test_missing_tables_are_a_tool_error_that_names_the_folder(tmp_path):
-    need("cmake", "cmake")
+    need("cmake")
     with pytest.raises(ToolFailed, match=r"no model_data\.c"):
         build_firmware(tmp_path / "nowhere", "host", tmp_path / "out")
 

@@ -5,13 +5,15 @@ import pytest
 from deploy.profile import BlockCount, BucketCount, Profile, read_profile
 from train.errors import ArtefactError, Mismatch
 
-DUMP = """repedge-count 1
+DUMP = """repedge-count 2
 block 100 108 4 0 10 9
 block 100 108 4 63 1 1
 block 108 10a 1 1 6 6
-bucket 0 40 5 6 3 1 20000010 20000020
+bucket 0 40 5 20 6 24 3 1
+touch 0 20000010 20000018
+touch 0 2000001c 20000020
 bucket 1 6 0 0 0 0 0 0
-bucket 63 4 1 0 0 0 0 0
+bucket 63 4 1 4 0 0 0 0
 end 50 20000400 0
 """
 
@@ -31,9 +33,9 @@ def test_dump_is_read_whole(tmp_path):
             BlockCount(0x108, 0x10A, 1, 1, 6, 6),
         ),
         buckets={
-            0: BucketCount(40, 5, 6, 3, 1, (0x20000010, 0x20000020)),
-            1: BucketCount(6, 0, 0, 0, 0, None),
-            63: BucketCount(4, 1, 0, 0, 0, None),
+            0: BucketCount(40, 5, 20, 6, 24, 3, 1, ((0x20000010, 0x20000018), (0x2000001C, 0x20000020))),
+            1: BucketCount(6),
+            63: BucketCount(4, 1, 4),
         },
         instructions=50,
         stack_lowest=0x20000400,

@@ -9,7 +9,7 @@ import pytest
 from deploy.report_html import render_html, write_html
 from train.errors import ArtefactError
 
-VOID = {"meta", "link", "br", "line", "path", "rect", "circle"}
+VOID = {"img", "meta", "link", "br", "line", "path", "rect", "circle"}
 
 
 class Page(HTMLParser):
@@ -65,7 +65,7 @@ def test_page_loads_nothing_from_anywhere(report, page):
     loading = {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
     targets = [value for _, attributes in page.tags for key, value in attributes.items() if key in loading]
     assert all(value.startswith(("#", "data:")) for value in targets)
-    assert not re.search(r"https?://|url\(|@import|fetch\(|XMLHttpRequest|<iframe|<img", html)
+    assert not re.search(r"https?://|url\(|@import|fetch\(|XMLHttpRequest|<iframe", html)
     assert "default-src 'none'" in html
 
 
@@ -120,6 +120,26 @@ def test_each_class_of_number_is_explained_and_estimates_are_marked(page):
 def test_outlier_is_marked_in_its_histogram(page):
     assert "1 beyond 4σ" in page.text
     assert sum(attributes.get("class") == "outlier" for _, attributes in page.tags) >= 1
+
+
+def test_confusions_are_shown_with_test_images_that_have_a_text(page, report):
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    confused = [image["png"] for row in report["confusion"]["samples"] for image in row["images"]]
+    assert confused and {picture["src"] for picture in pictures} >= set(confused)
+    assert all("alt" in picture for picture in pictures)
+    assert sum(picture["alt"].startswith("test image") for picture in pictures) == len(confused)
+
+
+def test_weights_before_the_merge_are_outlined_where_they_are_known(report):
+    assert Page(render_html(report)).count("path") and 'class="branches"' not in render_html(report)
+    report["histograms"][0]["branch_counts"] = report["histograms"][0]["merged_counts"]
+    assert render_html(report).count('class="branches"') == 1
+
+
+def test_sections_of_a_linked_image_are_listed(report):
+    report["targets"]["cortex-m4"]["sections"] = {".rodata": {"flash_bytes": 4321, "ram_bytes": 0}}
+    text = Page(render_html(report)).text
+    assert "Sections of cortex-m4" in text and "4,321" in text
 
 
 def test_npu_is_shown_as_not_executed(page):

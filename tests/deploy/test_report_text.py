@@ -57,6 +57,13 @@ def test_markdown_escapes_bars_and_lists_every_table(report):
     ]  # fmt: skip
 
 
+def test_markdown_folds_the_layers_away(report):
+    text = render_markdown(report)
+    folded = text[text.index("<details>") : text.index("</details>")]
+    for row in report["layers"]:
+        assert f"| {row['name']} |" in folded and f"{row['flash_bytes']:,}" in folded
+
+
 def test_a_share_that_is_not_zero_never_reads_as_zero():
     assert percent(0.0001) == "< 0.01 %" and percent(0.0) == "0.00 %"
 

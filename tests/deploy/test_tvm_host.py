@@ -12,7 +12,7 @@ from deploy.tvm_build import LIBRARY_NAME, BuildTarget, build_library, host_targ
 from deploy.tvm_glue import NAME, plan_memory
 from deploy.tvm_host import run_tvm_host
 from tests.deploy.converted_models import converted_model
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import random_model
 from train.errors import ArtefactError, Mismatch, ToolMissing
 

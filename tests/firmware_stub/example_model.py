@@ -14,7 +14,8 @@ from convert.integer_model_file import save_integer_model
 from tests.random_models import random_model
 from train.artefact import sha256_file
 
-FOLDER = Path(__file__).resolve().parents[2] / "firmware_stub" / "example_model"
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "firmware_stub" / "example_model"
 
 
 def example_model() -> IntegerModel:

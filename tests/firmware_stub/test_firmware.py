@@ -11,8 +11,8 @@ from convert import reference
 from convert.c_source import write_c_model
 from deploy.elf_symbols import read_elf
 from deploy.firmware_build import FirmwareMemory, build_firmware
-from tests.firmware_stub.conftest import ROOT, need
-from tests.firmware_stub.example_model import FOLDER, example_model, write_example
+from tests.firmware_stub.example_model import FOLDER, ROOT, example_model, write_example
+from tests.need import need
 from tests.random_models import random_images, random_model
 
 # core: machine, and a chip smaller than the machine: 96 KiB takes two PMSAv7 regions
@@ -30,8 +30,7 @@ MEM_MANAGE, USAGE_FAULT = 104, 106  # 100 + IPSR
 @pytest.fixture(scope="module", params=sorted(CORES))
 def firmware(request, tmp_path_factory):
     """(core, machine, folder with repedge.elf and repedge_probe.elf) of the random model."""
-    need("arm-none-eabi-gcc", "gcc-arm-none-eabi")
-    need("qemu-system-arm", "qemu-system-arm")
+    need("arm-none-eabi-gcc", "qemu-system-arm")
     machine, memory = CORES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     write_c_model(MODEL, folder / "model", source_hash="test")
@@ -97,7 +96,7 @@ def test_committed_example_model_is_what_the_writer_writes(tmp_path):
 
 
 def test_firmware_builds_alone_with_its_example_model_and_sanitizers(tmp_path):
-    need("cmake", "cmake")
+    need("cmake")
     configure = ["cmake", "-S", ROOT / "firmware_stub", "-B", tmp_path, "-DREPEDGE_SANITIZE=ON"]
     for command in (configure, ["cmake", "--build", tmp_path]):
         subprocess.run(command, check=True, capture_output=True)

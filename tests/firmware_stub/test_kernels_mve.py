@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from benchmarks.kernel_cases import inside_share, random_layer
+from benchmarks.random_cases import expected
 from convert import reference
 from convert.integer_model import Quantization
 from convert.kernels import kernel_choice
 from convert.kernels_mve import MVE_DIRECT, MVE_FIRST
-from convert.requantize import requantize
 from deploy.kernel_runner import KernelCase, build_kernel_runner, conv_shape, run_kernels
-from tests.firmware_stub.conftest import need
+from tests.need import need
+from train.errors import ToolFailed
 
 SIDES = (1, 2, 3, 4, 5, 7, 8, 9, 13)
 CHANNELS_IN = {MVE_DIRECT: (1, 2, 3, 5, 8, 15, 16, 16, 17, 24, 32, 33, 48, 64), MVE_FIRST: (1, 3)}
@@ -26,8 +27,7 @@ CHANNELS_OUT = (1, 2, 3, 4, 7, 8, 12, 18)
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory):
-    need("arm-none-eabi-gcc", "gcc-arm-none-eabi")
-    need("qemu-system-arm", "qemu-system-arm")
+    need("arm-none-eabi-gcc", "qemu-system-arm")
     return build_kernel_runner("cortex-m55", tmp_path_factory.mktemp("runner"))
 
 
@@ -59,24 +59,16 @@ def _with_larger_scales(rng, conv):
     return dataclasses.replace(conv, weight_scale=scale.astype(np.float32))
 
 
-def _expected(case):
-    """As reference.convolve, with clamps that no ReLU layer has where the case names them."""
-    conv = case.conv
-    low, high = case.clamp or (conv.clamp_min, conv.clamp_max)
-    real = requantize(reference.accumulate(conv, case.value[None])[0], *conv.requantization)
-    return np.clip(real + conv.output.zero_point, low, high).astype(np.int8)
-
-
 @pytest.mark.parametrize(("kernel", "count"), [(MVE_DIRECT, 200), (MVE_FIRST, 80)], ids=["direct", "first"])
 def test_convolution_equals_the_reference(runner, tmp_path, kernel, count):
     rng = np.random.default_rng(21)
     cases = [_random_case(rng, kernel, number) for number in range(count)]
-    expected = [_expected(case) for case in cases]
+    wanted = [expected(case) for case in cases]
     outputs, _ = run_kernels(runner, cases, tmp_path)
-    wrong = [k for k in range(count) if not np.array_equal(outputs[k], expected[k])]
+    wrong = [k for k in range(count) if not np.array_equal(outputs[k], wanted[k])]
     assert wrong == []
     # not a comparison of clamped values only
-    inside = [inside_share(c.conv, e, c.clamp) for c, e in zip(cases, expected, strict=True)]
+    inside = [inside_share(c.conv, e, c.clamp) for c, e in zip(cases, wanted, strict=True)]
     assert np.mean(inside) > 0.5
 
 
@@ -97,10 +89,10 @@ def test_halves_of_negative_values_round_away_from_zero(runner, tmp_path, real_m
     shape = conv_shape(conv, *value.shape[:2])
     cases = [KernelCase(conv, kernel_choice(k, conv, shape, 4), value, (-128, 127)) for k in (MVE_DIRECT, MVE_FIRST)]
     outputs, _ = run_kernels(runner, cases, tmp_path)
-    expected = _expected(cases[0])
-    assert inside_share(conv, expected, (-128, 127)) > 0.9
-    assert (expected < -2).mean() > 0.2
-    assert all(np.array_equal(output, expected) for output in outputs)
+    wanted = expected(cases[0])
+    assert inside_share(conv, wanted, (-128, 127)) > 0.9
+    assert (wanted < -2).mean() > 0.2
+    assert all(np.array_equal(output, wanted) for output in outputs)
 
 
 def test_accumulators_at_the_ends_of_int32_wrap_as_in_the_reference(runner, tmp_path):
@@ -115,9 +107,19 @@ def test_accumulators_at_the_ends_of_int32_wrap_as_in_the_reference(runner, tmp_
         for clamp in (None, (-127, 127))
     ]
     outputs, _ = run_kernels(runner, cases, tmp_path)
-    expected = [_expected(case) for case in cases]
-    assert all(inside_share(case.conv, e, case.clamp) > 0.2 for case, e in zip(cases, expected, strict=True))
-    assert all(np.array_equal(output, e) for output, e in zip(outputs, expected, strict=True))
+    wanted = [expected(case) for case in cases]
+    assert all(inside_share(case.conv, e, case.clamp) > 0.2 for case, e in zip(cases, wanted, strict=True))
+    assert all(np.array_equal(output, e) for output, e in zip(outputs, wanted, strict=True))
+
+
+def test_too_small_a_scratch_is_refused(runner, tmp_path):
+    conv, value = random_layer(np.random.default_rng(3), (6, 11, 3, 6, 2), 5)
+    shape = conv_shape(conv, *value.shape[:2])
+    for kernel in (MVE_DIRECT, MVE_FIRST):
+        choice = kernel_choice(kernel, conv, shape, 4)
+        small = dataclasses.replace(choice, scratch_bytes=choice.scratch_bytes - 1)
+        with pytest.raises(ToolFailed, match="status 45"):
+            runner.run([KernelCase(conv, small, value)], tmp_path)
 
 
 def test_scratch_is_as_large_as_planned_and_filled_to_the_end(runner, tmp_path):

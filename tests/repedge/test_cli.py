@@ -25,6 +25,21 @@ def test_an_unknown_verb_is_exit_2():
 
 
 @pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["exprot", "a", "b"], "did you mean export?"),
+        (["export", "a", "b", "--as", "zehpyr"], "did you mean zephyr?"),
+        (["compare", "a", "b", "--treshold=3"], "did you mean --threshold?"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_nearest(arguments, hint, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run", "missing.yaml"], "no such file"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 
+from repedge.cli import main
 from repedge.compare import broken, differences
 
 REPORT = {
@@ -16,6 +18,47 @@ REPORT = {
 
 def test_two_runs_of_one_recipe_have_no_difference():
     assert differences(REPORT, copy.deepcopy(REPORT) | {"created_utc": "later"}) == []
+
+
+def test_two_folders_of_one_recipe_have_no_difference_and_exit_0(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        report = REPORT | {"name": name, "created_utc": name, "recipe_yaml": f"name: {name}\nseed: 1\n"}
+        (tmp_path / name / "report.json").write_text(json.dumps(report))
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--threshold", "0"]) == 0
+    assert capsys.readouterr().out == "no difference\n"
+
+
+def test_other_weights_of_the_same_size_are_a_difference():
+    a = REPORT | {"artefacts": {"integer_model.safetensors": "0" * 64}}
+    b = REPORT | {"artefacts": {"integer_model.safetensors": "1" * 64}}
+    assert [item.name for item in differences(a, b)] == ["model.sha256"]
+
+
+def test_changed_keys_of_the_recipe_come_first_and_break_nothing():
+    a = REPORT | {"recipe_yaml": "name: a\nquantize: {weights: {bit_width: 4}}\n"}
+    b = copy.deepcopy(REPORT) | {"recipe_yaml": "name: b\nquantize: {weights: {bit_width: 3}}\n"}
+    b["model"]["weight_bytes"] = 800
+    found = differences(a, b)
+    assert [item.name for item in found] == ["recipe.quantize.weights.bit_width", "model.weight_bytes"]
+    assert broken(found, 0.0) == []
+
+
+def test_tables_are_by_subject_and_a_broken_threshold_is_exit_1(tmp_path, capsys):
+    slower = copy.deepcopy(REPORT)
+    slower["targets"]["cortex-m4"]["layers"][0]["instructions"] = 4400
+    slower["targets"]["cortex-m4"]["instructions"] = 5400
+    for name, report in (("a", REPORT), ("b", slower)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(report))
+    arguments = ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--threshold", "5"]
+    assert main([*arguments, "--markdown"]) == 1
+    text = capsys.readouterr().out
+    assert text.startswith("# a → b\n\n2 differences, 2 beyond the threshold.")
+    assert "## cortex-m4, by layer" in text
+    assert "| **conv0: instructions** | **4,000** | **4,400** | **+10.00 %** |" in text
+    assert main([*arguments[:-1], "20"]) == 0
+    assert "cortex-m4, whole inference" in capsys.readouterr().out
 
 
 def test_a_slower_layer_is_named_and_breaks_the_threshold():
@@ -41,3 +84,10 @@ def test_lost_accuracy_counts_in_points():
     worse["accuracy"]["numpy"]["top1"] = 97.0
     assert broken(differences(REPORT, worse), 0.5)
     assert not broken(differences(REPORT, worse), 1.0)
+
+
+def test_choices_that_were_not_built_are_no_costs_of_a_run():
+    other = copy.deepcopy(REPORT)
+    other["targets"]["cortex-m4"]["trade_off"] = {"points": [{"ram_bytes": 9000}]}
+    other["targets"]["cortex-m4"]["functions"] = [{"name": "main", "instructions": 1}]
+    assert differences(REPORT, other) == []

@@ -67,6 +67,31 @@ def test_a_second_run_redoes_nothing(finished_run, capsys):
     assert capsys.readouterr().err.count("up to date") == 6  # train, convert, host and three targets
 
 
+def test_a_limit_that_no_kernels_fit_into_names_the_smallest_that_they_do(finished_run, capsys):
+    recipe, run = finished_run
+    command = ["deploy", str(recipe), "--out", str(run), "--target", "cortex-m4", "--quiet", "--ram-limit", "2KB"]
+    assert main(command) == 1
+    assert "the RAM limit is 2048 bytes, the smallest feasible is" in capsys.readouterr().err
+
+
+def test_report_tells_where_instructions_go_and_what_else_could_be_chosen(finished_run):
+    target = report_of(finished_run[1])["targets"]["cortex-m4"]
+    assert sum(row["instructions"] for row in target["functions"]) == target["instructions"]
+    assert target["trade_off"]["points"]
+    assert 'id="kernels"' in (finished_run[1] / "report.html").read_text()
+
+
+def test_a_run_of_the_same_recipe_elsewhere_differs_in_nothing(finished_run, capsys):
+    recipe, run = finished_run
+    other = run.parent / "again"
+    assert main(["run", str(recipe), "--out", str(other), "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(run), str(other), "--threshold", "0"]) == 0
+    assert capsys.readouterr().out == "no difference\n"
+    assert [entry["folder"] for entry in report_of(other)["runs"]["runs"]] == ["", run.name]
+    assert (other / "report.md").read_text().startswith("# tiny\n")
+
+
 def test_inspect_explains_every_artefact(finished_run, capsys):
     run = finished_run[1]
     skipped = {".bin", ".ld", ".map", ".su", ".npy"}

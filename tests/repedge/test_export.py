@@ -1,34 +1,21 @@
 from __future__ import annotations
 
-import json
 import re
+import shutil
 import subprocess
-from xml.etree import ElementTree
+from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
 
-from convert.integer_model_file import FILE_NAME as MODEL_FILE
-from convert.integer_model_file import save_integer_model
-from convert.reference import predict
-from convert.reference import run as run_reference
-from convert.vectors import FILE_NAME as VECTORS_FILE
-from convert.vectors import Vectors, save_vectors
 from deploy.machines import MACHINES
 from repedge.cli import EXPORT_FORMATS, main
 from repedge.export import FORMATS
-from tests.deploy.small_firmware import need
-from tests.random_models import random_images, random_model
+from repedge.export_kernels import CORES
+from tests.need import need
+from tests.repedge.exported_run import write_run
+from tests.repedge.framework_rules import RULES
 
-REPORT = {
-    "name": "Tiny net",
-    "seed": 7,
-    "git_commit": "",
-    "accuracy": {"numpy": {"top1": 97.5, "images": 40}},
-    "dataset": {"name": "digits", "split_sizes": {"train": 100, "test": 40}},
-    "model": {"parameters": 1234, "macs": 5678, "bit_widths": [8, 4, 8]},
-}
+RISCV32 = Path(__file__).parent / "riscv32"
 # what stands in for a framework: extra files, then the compiler's arguments after the library's
 STAND_INS = {
     "cmsis-pack": ({}, ["gcc", "examples/classify/main.c"]),
@@ -51,21 +38,13 @@ STAND_INS = {
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    model = random_model(1)
-    images = random_images(np.random.default_rng(2), 4, model.input_hwc)
-    logits = run_reference(model, images)
-    (folder / "convert").mkdir()
-    save_integer_model(model, folder / "convert" / MODEL_FILE)
-    save_vectors(Vectors(images, predict(logits).astype(np.uint8), logits), folder / "convert" / VECTORS_FILE)
-    (folder / "report.json").write_text(json.dumps(REPORT))
-    return folder
+    return write_run(tmp_path_factory.mktemp("run") / "tiny")
 
 
 @pytest.fixture
 def exported(run_folder, tmp_path):
-    def export(form: str):
-        assert main(["export", str(run_folder), str(tmp_path / form), "--as", form]) == 0
+    def export(form: str, *options: str):
+        assert main(["export", str(run_folder), str(tmp_path / form), "--as", form, *options]) == 0
         return tmp_path / form
 
     return export
@@ -88,6 +67,28 @@ def test_the_interface_needs_stdint_and_stddef_only(exported):
     assert re.findall(r"#include (.*)", header) == ["<stddef.h>", "<stdint.h>"]
 
 
+def test_the_interface_compiles_alone_as_c_and_as_cpp(exported, tmp_path):
+    need("gcc", "g++")
+    folder = exported("cmake")
+    functions = re.findall(r"^\S.*?(model_\w+)\(", (folder / "include/model.h").read_text(), re.MULTILINE)
+    assert functions == ["model_arena_bytes", "model_init", "model_input", "model_invoke", "model_output"]
+    for compiler, standard, name in (("gcc", "c11", "a.c"), ("g++", "c++11", "a.cpp")):
+        (tmp_path / name).write_text(
+            '#include "model.h"\nMODEL_ALIGN static uint8_t arena[MODEL_ARENA_BYTES];\nvoid *of(void) { return arena; }\n'
+        )
+        shell(
+            compiler,
+            f"-std={standard}",
+            "-Wall",
+            "-Werror",
+            "-ffreestanding",
+            f"-I{folder}/include",
+            "-c",
+            name,
+            cwd=tmp_path,
+        )
+
+
 def test_the_model_card_says_what_was_measured(exported):
     card = (exported("cmake") / "README.md").read_text()
     assert "97.50 % of 40 test images" in card
@@ -104,17 +105,97 @@ def test_the_cmake_example_passes_on_this_machine(exported):
     assert re.fullmatch(r"class \S+\nPASS\n", output)
 
 
-@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m55"])
-def test_the_cmake_example_passes_on_an_emulated_core(exported, core):
-    need("cmake", "make", "arm-none-eabi-gcc", "qemu-system-arm")
-    folder = exported("cmake")
+def run_under_qemu(folder, core) -> str:
     shell("cmake", "-S", ".", "-B", "build", f"-DEXAMPLE_CORE={core}", cwd=folder)
     shell("cmake", "--build", "build", cwd=folder)
     command = ["qemu-system-arm", "-M", MACHINES[core].name, "-display", "none", "-monitor", "none", "-serial", "null"]
     command += ["-semihosting-config", "enable=on,target=native", "-kernel", "build/example.elf"]
     # QEMU prints what the firmware says to stderr
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=60)
-    assert re.fullmatch(r"class \S+\nPASS\n", done.stdout + done.stderr)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("kernels", ["portable", "own"])
+def test_the_cmake_example_passes_on_an_emulated_core(exported, core, kernels):
+    need("cmake", "make", "arm-none-eabi-gcc", "qemu-system-arm")
+    folder = exported("cmake", *(["--core", core] if kernels == "own" else []))
+    assert re.fullmatch(r"class \S+\nPASS\n", run_under_qemu(folder, core))
+
+
+@pytest.mark.parametrize(("core", "kernel"), [("m4", "dsp_"), ("m7", "dsp_"), ("m33", "dsp_"), ("m55", "mve_"), ("m0plus", "portable")])  # fmt: skip
+def test_an_export_for_a_core_holds_its_kernels(exported, core, kernel):
+    folder = exported("cmake", "--core", core)
+    assert f"| kernels | for cortex-{core}: {kernel}" in (folder / "README.md").read_text()
+
+
+def test_fast_kernels_refuse_a_core_without_their_instructions(exported):
+    need("arm-none-eabi-gcc")
+    folder = exported("platformio", "--core", "m4")
+    command = [
+        "arm-none-eabi-gcc",
+        "-mcpu=cortex-m3",
+        "-mthumb",
+        "-Iinclude",
+        "-Isrc",
+        "-c",
+        "src/model.c",
+        "-o",
+        "m.o",
+    ]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode != 0 and "has no DSP extension" in done.stderr
+
+
+def test_every_format_holds_the_same_sources_for_a_core(exported):
+    sources = []
+    for form in ("cmake", "zephyr", "platformio", "cmsis-pack", "arduino"):
+        folder = exported(form, "--core", "m55")
+        sources.append({path.name: path.read_bytes() for path in (folder / "src").iterdir() if path.name != "model.h"})
+    assert all(other == sources[0] for other in sources)
+
+
+def test_the_arena_is_kept_to_or_the_smallest_one_is_said(exported, run_folder, tmp_path, capsys):
+    header = (exported("cmake", "--core", "m4", "--arena", "20000") / "include/model.h").read_text()
+    assert int(re.search(r"MODEL_ARENA_BYTES (\d+)u", header)[1]) <= 20000
+    assert main(["export", str(run_folder), str(tmp_path / "x"), "--as", "cmake", "--core", "m4", "--arena", "64"]) == 2
+    assert re.search(r"these kernels need \d+ bytes", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--as", "cmake", "--core", "m5"], "did you mean cortex-m55"),
+        (["--as", "esp-idf", "--core", "m4"], "esp-idf builds for RISC-V and Xtensa, allowed is portable"),
+    ],
+)
+def test_a_core_that_cannot_be_is_refused(run_folder, tmp_path, capsys, arguments, message):
+    assert main(["export", str(run_folder), str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_esp_idf_example_passes_on_an_emulated_riscv32(exported):
+    need("riscv64-unknown-elf-gcc", "qemu-system-riscv32")
+    folder = exported("esp-idf")
+    shutil.copytree(RISCV32, folder / "stand_in")
+    sources = [*sorted((folder / "src").glob("*.c")), folder / "examples/classify/main/main.c"]
+    sources += sorted((folder / "stand_in").glob("*.[cS]"))
+    command = [
+        "riscv64-unknown-elf-gcc",
+        "-march=rv32imc",
+        "-mabi=ilp32",
+        "-std=c11",
+        "-O3",
+        "-ffreestanding",
+        "-nostdlib",
+    ]
+    command += ["-fno-tree-loop-distribute-patterns", "-Wall", "-Wextra", "-Werror", "-Istand_in", "-Iinclude", "-Isrc"]
+    command += ["-Iexamples/classify/main", "-T", "stand_in/link.ld", *map(str, sources), "-lgcc", "-o", "example.elf"]
+    shell(*command, cwd=folder)
+    machine = ["qemu-system-riscv32", "-M", "virt", "-bios", "none", "-display", "none", "-monitor", "none"]
+    output = shell(*machine, "-serial", "stdio", "-kernel", "example.elf", cwd=folder)
+    assert re.fullmatch(r"class \S+\r?\nPASS\r?\n", output)
 
 
 @pytest.mark.parametrize("form", STAND_INS)
@@ -134,20 +215,28 @@ def test_an_example_passes_in_a_stand_in_build(exported, form):
     assert shell("./example", cwd=folder).endswith("\nPASS\n")
 
 
-def test_manifests_of_the_frameworks_can_be_read(exported):
-    library = json.loads((exported("platformio") / "library.json").read_text())
-    assert (library["name"], library["headers"]) == ("repedge_tiny_net", "model.h")
-    module = yaml.safe_load((exported("zephyr") / "zephyr/module.yml").read_text())
-    assert module["build"] == {"cmake": "zephyr", "kconfig": "zephyr/Kconfig"}
-    component = yaml.safe_load((exported("esp-idf") / "idf_component.yml").read_text())
-    assert component["version"] == library["version"]
-    pack = exported("cmsis-pack")
-    files = ElementTree.parse(pack / "RepEdge.model.pdsc").findall("components/component/files/file")
-    assert len(files) > 8
-    assert all((pack / entry.attrib["name"]).exists() for entry in files)
-    lines = (exported("arduino") / "library.properties").read_text().splitlines()
-    required = {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url", "architectures"}
-    assert required <= {line.partition("=")[0] for line in lines}
+@pytest.mark.parametrize("form", RULES)
+@pytest.mark.parametrize("core", ["portable", "m4"])
+def test_metadata_keep_the_rules_of_the_framework(exported, form, core):
+    folder = exported(form, "--core", "portable" if form == "esp-idf" else core)
+    assert RULES[form](folder) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "file", "change", "problem"),
+    [
+        ("arduino", "library.properties", ("category=Data Processing", "category=Vision"), "category"),
+        ("arduino", "library.properties", ("url=urn:repedge:repedge-tiny-net", "url="), "url: no URI"),
+        ("platformio", "library.json", ("repedge-tiny-net", "Repedge_net"), "name"),
+        ("zephyr", "zephyr/module.yml", ("kconfig:", "kconfg:"), "module.yml: build.kconfg"),
+        ("esp-idf", "idf_component.yml", ('"1.0.0"', '"1.0"'), "version"),
+        ("cmsis-pack", "RepEdge.repedge_tiny_net.pdsc", ("<name>repedge", "<name>other"), "the file is not named vendor.name.pdsc"),
+    ],
+)  # fmt: skip
+def test_the_rules_find_a_mistake(exported, form, file, change, problem):
+    path = exported(form) / file
+    path.write_text(path.read_text().replace(*change))
+    assert problem in RULES[form](path.parents[len(Path(file).parts) - 1])
 
 
 def test_an_earlier_export_is_replaced_and_another_folder_refused(run_folder, exported, tmp_path, capsys):
@@ -164,3 +253,7 @@ def test_an_earlier_export_is_replaced_and_another_folder_refused(run_folder, ex
 
 def test_the_command_line_offers_every_format():
     assert tuple(FORMATS) == EXPORT_FORMATS
+
+
+def test_every_emulated_core_can_be_exported_for():
+    assert set(CORES) == {"portable", *MACHINES}

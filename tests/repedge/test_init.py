@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 import pytest
 
 from repedge.cli import main
@@ -35,18 +32,3 @@ def test_an_unknown_board_is_answered_with_the_nearest(tmp_path, capsys):
     assert main(["init", str(tmp_path / "r.yaml"), "--board", "nucleo-l476"]) == 2
     assert "did you mean nucleo-l476rg" in capsys.readouterr().err
     assert not (tmp_path / "r.yaml").exists()
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"), [("repedge ex", "export"), ("repedge export a b --as zep", "zephyr"), ("repedge init --board nucleo-l47", "nucleo-l476rg")]
-)  # fmt: skip
-def test_bash_completes_verbs_options_and_boards(capsys, line, expected):
-    if shutil.which("bash") is None:
-        pytest.skip("bash is not installed")
-    assert main(["completion", "bash"]) == 0
-    words = line.split()
-    script = capsys.readouterr().out + (
-        f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _repedge; echo ${{COMPREPLY[@]}}\n"
-    )
-    done = subprocess.run(["bash", "--norc"], input=script, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [expected]

@@ -40,6 +40,11 @@ def test_set_overrides_a_nested_key(recipe_path):
     assert (recipe.quantize.weights.bit_width, recipe.seed) == (2, 7)
 
 
+@pytest.mark.parametrize(("text", "size"), [("40960", 40960), ("40KB", 40960), ("40k", 40960), ("1 MiB", 2**20)])
+def test_a_limit_on_ram_is_bytes_or_kilobytes(recipe_path, text, size):
+    assert load_recipe(recipe_path, [f"deploy.ram_limit={text}"]).deploy.ram_limit == size
+
+
 @pytest.mark.parametrize(
     ("overrides", "entries"),
     [
@@ -62,6 +67,8 @@ def test_codebooks_fit_the_npus_palette_where_all_targets_are_npus(recipe_path, 
         ("model.size=xs", "exclude each other"),
         ("data.resize=8", "data.resize"),
         ("budget.targets.cortex-m4.flash=3", "did you mean flash_bytes"),
+        ("deploy.ram_limit=much", "'much' is no size; allowed are bytes or KB"),
+        ("deploy.ram_limit=0", "greater than 0"),
         ("seed", "not of the form"),
         ("name=No Spaces", "name"),
     ],

@@ -32,7 +32,7 @@ from deploy.result import ConvertedModel
 from deploy.targets import load_target
 from deploy.tvm_build import build_library, host_target
 from repedge.cli import main
-from tests.deploy.small_firmware import need
+from tests.need import need
 from tests.random_models import model_on_int4_grid, random_images
 from train.artefact import write_manifest
 

@@ -1,17 +1,13 @@
-/* Runs convolutions on cases read from `cases.bin` and appends their outputs to `results.bin`; for
- * tests and benchmarks. Case k < 63 is bucket k of a profiler.
- *
- * A case, little-endian: int32[16] kernel (repedge_kernel_t), height, width, channels in and out,
- * stride, bit_width, input and output zero point, clamp_min, clamp_max, strip_channels, bytes of
- * scratch, bytes of indices; then indices, codebook, bias, multiplier, shift, input. Scratch and
+/* Runs layers on cases read from `cases.bin` (kernel_case.h) and appends their outputs to
+ * `results.bin`; for tests and benchmarks. Case k < 63 is bucket k of a profiler. Scratch and
  * output are filled with rubbish before and must end where they say. */
+#include "../kernel_case.h"
 #include "board.h"
-#include "repedge_kernels.h"
 #include "repedge_prof.h"
 #include "semihosting.h"
 
-enum { EXIT_NO_CASES = 2, EXIT_MEMORY = 30, EXIT_GUARD = 31, EXIT_KERNEL = 32 };
-enum { FACTS = 16, GUARD_BYTES = 64, RUBBISH = 0xA5, MEMORY_BYTES = 0x60000 };
+enum { EXIT_MEMORY = 30, EXIT_GUARD = 31 };
+enum { GUARD_BYTES = 64, RUBBISH = 0xA5, MEMORY_BYTES = 0x60000 };
 
 static _Alignas(REPEDGE_ARENA_ALIGNMENT) uint8_t memory[MEMORY_BYTES];
 static size_t memory_used;
@@ -89,51 +85,36 @@ static repedge_convolve_t *convolution(int32_t kernel)
     }
 }
 
-static repedge_layer_t read_layer(const int32_t *f)
+static repedge_layer_t read_layer(void)
 {
-    const size_t channels = (size_t)f[6];
-    repedge_layer_t layer = {
-        .convolve = convolution(f[0]),
-        .kernel = (uint8_t)f[0],
-        .kind = REPEDGE_CONV3X3,
-        .input = {(uint16_t)f[1], (uint16_t)f[2], (uint16_t)f[3]},
-        .output = {(uint16_t)f[4], (uint16_t)f[5], (uint16_t)f[6]},
-        .stride = (uint8_t)f[7],
-        .bit_width = (uint8_t)f[8],
-        .input_zero_point = (int8_t)f[9],
-        .output_zero_point = (int8_t)f[10],
-        .clamp_min = (int8_t)f[11],
-        .clamp_max = (int8_t)f[12],
-        .strip_channels = (uint16_t)f[13],
-        .scratch_bytes = (uint32_t)f[14],
-    };
-    layer.indices = read_exactly((size_t)f[15]);
-    layer.codebook = read_exactly((size_t)1 << layer.bit_width);
-    layer.bias = read_exactly(4u * channels);
-    layer.multiplier = read_exactly(4u * channels);
-    layer.shift = read_exactly(channels);
+    const int32_t *const facts = read_exactly(CASE_FACTS * sizeof(int32_t));
+    const void *tables[CASE_TABLES];
+    for (uint32_t k = 0; k < CASE_TABLES; ++k) {
+        tables[k] = read_exactly(case_table_bytes(facts, k));
+    }
+    repedge_layer_t layer = case_layer(facts);
+    layer.convolve = convolution(layer.kernel);
+    case_attach(&layer, tables);
     return layer;
-}
-
-static size_t volume(repedge_shape_t shape)
-{
-    return (size_t)shape.height * shape.width * shape.channels;
 }
 
 static void run_case(uint32_t number)
 {
     memory_used = 0u;
-    const repedge_layer_t layer = read_layer(read_exactly(FACTS * sizeof(int32_t)));
-    const size_t output_bytes = volume(layer.output);
-    const int8_t *const input = read_exactly(volume(layer.input));
+    const repedge_layer_t layer = read_layer();
+    const size_t output_bytes = case_volume(layer.output);
+    const int8_t *const input = read_exactly(case_volume(layer.input));
     int8_t *const scratch = take_guarded(layer.scratch_bytes);
     int8_t *const output = take_guarded(output_bytes);
     if (layer.convolve == NULL) {
         fail(EXIT_KERNEL, number);
     }
     prof_mark(number < REPEDGE_PROF_END ? number : REPEDGE_PROF_END);
-    layer.convolve(&layer, input, scratch, output);
+    const repedge_status_t status = case_run(&layer, input, scratch, output);
     prof_mark(REPEDGE_PROF_END);
+    if (status != REPEDGE_OK) {
+        fail(EXIT_REFUSED + (int)status, number);
+    }
     check_guards(scratch, layer.scratch_bytes, number);
     check_guards(output, output_bytes, number);
     if (!semihosting_write(results, output, output_bytes)) {

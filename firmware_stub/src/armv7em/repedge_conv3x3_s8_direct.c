@@ -53,8 +53,8 @@ static void convert_row(const repedge_layer_t *layer, const int8_t *input_row, i
     }
 }
 
-void repedge_conv3x3_s8_direct(const repedge_layer_t *layer, const int8_t *input, int8_t *scratch,
-                               int8_t *output)
+repedge_status_t repedge_conv3x3_s8_direct(const repedge_layer_t *layer, const int8_t *input,
+                                           int8_t *scratch, int8_t *output)
 {
     const uint32_t channels = layer->input.channels;
     const repedge_dsp_layout_t layout = {
@@ -65,5 +65,5 @@ void repedge_conv3x3_s8_direct(const repedge_layer_t *layer, const int8_t *input
         .prepare = prepare_border,
         .convert = convert_row,
     };
-    repedge_dsp_convolve(layer, &layout, input, scratch, output);
+    return repedge_dsp_convolve(layer, &layout, input, scratch, output);
 }

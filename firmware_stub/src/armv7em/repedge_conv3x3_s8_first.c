@@ -74,8 +74,8 @@ static void convert_row(const repedge_layer_t *layer, const int8_t *input_row, i
     }
 }
 
-void repedge_conv3x3_s8_first(const repedge_layer_t *layer, const int8_t *input, int8_t *scratch,
-                              int8_t *output)
+repedge_status_t repedge_conv3x3_s8_first(const repedge_layer_t *layer, const int8_t *input,
+                                          int8_t *scratch, int8_t *output)
 {
     const repedge_dsp_layout_t layout = {
         .row_pairs = row_pairs(layer),
@@ -85,5 +85,5 @@ void repedge_conv3x3_s8_first(const repedge_layer_t *layer, const int8_t *input,
         .prepare = prepare_line,
         .convert = convert_row,
     };
-    repedge_dsp_convolve(layer, &layout, input, scratch, output);
+    return repedge_dsp_convolve(layer, &layout, input, scratch, output);
 }

@@ -10,8 +10,8 @@ static const winograd_transform_t transform = {
     .output = repedge_winograd4_output,
 };
 
-void repedge_conv3x3_s8_winograd4(const repedge_layer_t *layer, const int8_t *input,
-                                  int8_t *scratch, int8_t *output)
+repedge_status_t repedge_conv3x3_s8_winograd4(const repedge_layer_t *layer, const int8_t *input,
+                                              int8_t *scratch, int8_t *output)
 {
-    repedge_winograd(layer, &transform, input, scratch, output);
+    return repedge_winograd(layer, &transform, input, scratch, output);
 }

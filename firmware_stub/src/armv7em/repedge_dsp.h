@@ -56,8 +56,13 @@ typedef struct {
 /* Multiply, requantize and store: all groups of all pixel pairs of the run. */
 void repedge_dsp_multiply_row(repedge_dsp_row_t *row);
 
-/* The weights, doubled, of every pair of indices, 4^bit_width words; above four bits there is no
- * table. */
+/* Words of the table of pairs: 4^bit_width; above four bits there is no table. */
+static inline uint32_t repedge_dsp_table_words(const repedge_layer_t *layer)
+{
+    return layer->bit_width <= 4u ? 1u << (2u * layer->bit_width) : 0u;
+}
+
+/* The weights, doubled, of every pair of indices; nothing where there is no table. */
 void repedge_dsp_build_table(const repedge_layer_t *layer, uint32_t *table);
 
 /* Decode `steps` pair steps from packed indices, eight to a step, into 4 words each, with the
@@ -78,10 +83,11 @@ typedef struct {
                     uint32_t *row);
 } repedge_dsp_layout_t;
 
-/* The whole convolution with that layout. Scratch: weights of a strip, its groups, three rows, and
- * the layout's border. */
-void repedge_dsp_convolve(const repedge_layer_t *layer, const repedge_dsp_layout_t *layout,
-                          const int8_t *input, int8_t *scratch, int8_t *output);
+/* The whole convolution with that layout. Scratch: weights of a strip, its groups, three rows (or
+ * the table of pairs, where that is larger), and the layout's border. */
+repedge_status_t repedge_dsp_convolve(const repedge_layer_t *layer,
+                                      const repedge_dsp_layout_t *layout, const int8_t *input,
+                                      int8_t *scratch, int8_t *output);
 
 /* The two pixels of a pair are this far apart in the output row. */
 static inline uint32_t repedge_dsp_half(const repedge_layer_t *layer)

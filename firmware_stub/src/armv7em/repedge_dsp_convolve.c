@@ -20,6 +20,11 @@ static inline uint32_t smaller(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+static inline uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
 static inline uint32_t strip_groups(const strip_t *strip)
 {
     return (strip->channels + DSP_GROUP - 1u) / DSP_GROUP;
@@ -171,8 +176,9 @@ static void convolve_strip(const strip_t *strip, const int8_t *input, int8_t *ou
     }
 }
 
-void repedge_dsp_convolve(const repedge_layer_t *layer, const repedge_dsp_layout_t *layout,
-                          const int8_t *input, int8_t *scratch, int8_t *output)
+repedge_status_t repedge_dsp_convolve(const repedge_layer_t *layer,
+                                      const repedge_dsp_layout_t *layout, const int8_t *input,
+                                      int8_t *scratch, int8_t *output)
 {
     const uint32_t max_groups = layer->strip_channels / DSP_GROUP;
     strip_t strip = {.layer = layer, .layout = layout, .weights = (uint32_t *)(void *)scratch};
@@ -180,6 +186,12 @@ void repedge_dsp_convolve(const repedge_layer_t *layer, const repedge_dsp_layout
         strip.weights + max_groups * KERNEL_ROWS * layout->row_pairs * DSP_GROUP;
     strip.groups = (repedge_dsp_group_t *)(void *)weights_end;
     strip.ring = (uint32_t *)(void *)(strip.groups + max_groups);
+    const uint32_t ring_words =
+        larger(KERNEL_ROWS * layout->row_words, repedge_dsp_table_words(layer));
+    if ((size_t)((int8_t *)(strip.ring + ring_words) - scratch) + layout->border_bytes >
+        layer->scratch_bytes) {
+        return REPEDGE_SMALL_SCRATCH;
+    }
     strip.border = scratch + layer->scratch_bytes - layout->border_bytes;
     layout->prepare(layer, strip.border);
     for (uint32_t channel = 0; channel < layer->output.channels; channel += layer->strip_channels) {
@@ -188,4 +200,5 @@ void repedge_dsp_convolve(const repedge_layer_t *layer, const repedge_dsp_layout
         prepare_strip(&strip);
         convolve_strip(&strip, input, output + channel);
     }
+    return REPEDGE_OK;
 }

@@ -24,7 +24,7 @@ typedef struct {
     uint32_t pairs;       /* of input channels */
     uint32_t tiles_x;     /* tiles in a row */
     uint32_t tiles;       /* in the image */
-    uint32_t group_tiles; /* tiles that V has room for, even */
+    uint32_t group_tiles; /* tiles that V has room for, even; 0 where scratch is too small */
     uint32_t u_words;     /* of four output channels */
     uint32_t v_words;     /* of two tiles */
 } run_t;
@@ -32,11 +32,6 @@ typedef struct {
 static inline uint32_t smaller(uint32_t a, uint32_t b)
 {
     return a < b ? a : b;
-}
-
-static uint32_t table_words(const repedge_layer_t *layer)
-{
-    return layer->bit_width <= 4u ? 1u << (2u * layer->bit_width) : 0u;
 }
 
 static run_t start(const repedge_layer_t *layer, const winograd_transform_t *transform,
@@ -51,12 +46,12 @@ static run_t start(const repedge_layer_t *layer, const winograd_transform_t *tra
     run.u_words = run.pairs * positions * WINOGRAD_LANES;
     run.v_words = run.pairs * positions * WINOGRAD_TILES;
     run.table = (uint32_t *)(void *)scratch;
-    run.m = (int32_t *)(run.table + table_words(layer));
+    run.m = (int32_t *)(run.table + repedge_dsp_table_words(layer));
     run.channels = (winograd_channel_t *)(run.m + positions * WINOGRAD_LANES * WINOGRAD_TILES);
     run.u = (uint32_t *)(run.channels + layer->strip_channels);
     run.v = run.u + layer->strip_channels / WINOGRAD_LANES * run.u_words;
-    const uint32_t left = layer->scratch_bytes / 4u - (uint32_t)(run.v - run.table);
-    run.group_tiles = WINOGRAD_TILES * (left / run.v_words);
+    const uint32_t words = layer->scratch_bytes / 4u, before = (uint32_t)(run.v - run.table);
+    run.group_tiles = before < words ? WINOGRAD_TILES * ((words - before) / run.v_words) : 0u;
     return run;
 }
 
@@ -285,10 +280,14 @@ static bool strips_first(const run_t *run)
     return groups == 0u || strips * run->tiles * run->transform->tile_cost < 2u * groups * channels;
 }
 
-void repedge_winograd(const repedge_layer_t *layer, const winograd_transform_t *transform,
-                      const int8_t *input, int8_t *scratch, int8_t *output)
+repedge_status_t repedge_winograd(const repedge_layer_t *layer,
+                                  const winograd_transform_t *transform, const int8_t *input,
+                                  int8_t *scratch, int8_t *output)
 {
     const run_t run = start(layer, transform, input, scratch, output);
+    if (run.group_tiles == 0u) {
+        return REPEDGE_SMALL_SCRATCH;
+    }
     repedge_dsp_build_table(layer, run.table);
     if (strips_first(&run)) {
         run_strips_first(&run);
@@ -298,4 +297,5 @@ void repedge_winograd(const repedge_layer_t *layer, const winograd_transform_t *
     if (layer->clamp_min > INT8_LOWEST || layer->clamp_max < INT8_HIGHEST) {
         repedge_winograd_clamp(layer, output);
     }
+    return REPEDGE_OK;
 }

@@ -79,9 +79,11 @@ void repedge_winograd4_output(const int32_t *m, const winograd_channel_t *channe
 
 /* The whole convolution. Scratch: a table of weight pairs where an index has at most four bits, M,
  * constants and U of layer->strip_channels, and V of as many pairs of tiles as layer->scratch_bytes
- * leaves room for, at least one. With room for all, the output may overlap the input. */
-void repedge_winograd(const repedge_layer_t *layer, const winograd_transform_t *transform,
-                      const int8_t *input, int8_t *scratch, int8_t *output);
+ * leaves room for, at least one, or it is refused. With room for all, the output may overlap the
+ * input. */
+repedge_status_t repedge_winograd(const repedge_layer_t *layer,
+                                  const winograd_transform_t *transform, const int8_t *input,
+                                  int8_t *scratch, int8_t *output);
 
 /* The clamps of a layer that are narrower than int8, on its whole output. */
 void repedge_winograd_clamp(const repedge_layer_t *layer, int8_t *output);

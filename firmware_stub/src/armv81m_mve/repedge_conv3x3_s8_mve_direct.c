@@ -194,16 +194,21 @@ static void convolve_strip(const repedge_layer_t *layer, const int8_t *input, ri
     }
 }
 
-void repedge_conv3x3_s8_mve_direct(const repedge_layer_t *layer, const int8_t *input,
-                                   int8_t *scratch, int8_t *output)
+repedge_status_t repedge_conv3x3_s8_mve_direct(const repedge_layer_t *layer, const int8_t *input,
+                                               int8_t *scratch, int8_t *output)
 {
     const uint32_t strip_channels = layer->strip_channels, channels = layer->output.channels;
     ring_t ring = ring_in(layer, scratch);
-    ring.rows = scratch + (strip_channels + 1u) / PAIR * pair_bytes(ring.groups);
+    const uint32_t strip_bytes = (strip_channels + 1u) / PAIR * pair_bytes(ring.groups);
+    if (strip_bytes + 3u * ring.row_bytes > layer->scratch_bytes) {
+        return REPEDGE_SMALL_SCRATCH;
+    }
+    ring.rows = scratch + strip_bytes;
     for (uint32_t first = 0; first < channels; first += strip_channels) {
         const uint32_t rest = channels - first;
         const uint32_t count = rest < strip_channels ? rest : strip_channels;
         decode_strip(layer, first, count, ring.groups, scratch);
         convolve_strip(layer, input, ring, scratch, count, output + first);
     }
+    return REPEDGE_OK;
 }

@@ -32,6 +32,12 @@ static inline uint32_t pair_bytes(uint32_t vectors)
     return vectors * PAIR * LANES + (uint32_t)sizeof(repedge_mve_block_t);
 }
 
+/* Bytes of the window buffer: the last window reads up to a vector past its end. */
+static inline uint32_t window_bytes(const repedge_layer_t *layer)
+{
+    return (3u * layer->input.channels * repedge_mve_columns(layer) / LANES + 2u) * LANES;
+}
+
 /* The window buffer, all of it padding. */
 static window_t window_in(const repedge_layer_t *layer, int8_t *memory)
 {
@@ -47,8 +53,7 @@ static window_t window_in(const repedge_layer_t *layer, int8_t *memory)
         .scatter = vldrbq_u8(offsets),
         .lanes = LANES / channels * channels,
     };
-    const uint32_t used = window.columns * window.column_bytes;
-    for (uint32_t at = 0; at < used + LANES; at += LANES) { /* the last window reads past its end */
+    for (uint32_t at = 0; at < window_bytes(layer); at += LANES) {
         vstrbq_s8(memory + at, vdupq_n_s8(layer->input_zero_point));
     }
     return window;
@@ -169,11 +174,14 @@ static void convolve_strip(const repedge_layer_t *layer, const int8_t *input,
     }
 }
 
-void repedge_conv3x3_s8_mve_first(const repedge_layer_t *layer, const int8_t *input,
-                                  int8_t *scratch, int8_t *output)
+repedge_status_t repedge_conv3x3_s8_mve_first(const repedge_layer_t *layer, const int8_t *input,
+                                              int8_t *scratch, int8_t *output)
 {
     const uint32_t strip_channels = layer->strip_channels, channels = layer->output.channels;
     const uint32_t strip_bytes = (strip_channels + 1u) / PAIR * pair_bytes(vectors_of(layer));
+    if (strip_bytes + window_bytes(layer) > layer->scratch_bytes) {
+        return REPEDGE_SMALL_SCRATCH;
+    }
     const window_t window = window_in(layer, scratch + strip_bytes);
     for (uint32_t first = 0; first < channels; first += strip_channels) {
         const uint32_t rest = channels - first;
@@ -181,4 +189,5 @@ void repedge_conv3x3_s8_mve_first(const repedge_layer_t *layer, const int8_t *in
         decode_strip(layer, first, count, scratch);
         convolve_strip(layer, input, &window, scratch, count, output + first);
     }
+    return REPEDGE_OK;
 }

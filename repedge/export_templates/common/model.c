@@ -3,6 +3,7 @@
 
 #include "model_data.h"
 
+@GUARD@
 const char *const model_class_name[MODEL_CLASSES] = {
 @CLASS_NAMES@};
 
