@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-tvm prove-packed bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware test-packages docs transcript
+.PHONY: help run test test-boards bench-kernels bench-tvm prove-packed bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware test-packages docs transcript bench-fit
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ bench-firmware: setup  ## Whole nets on emulated cores, 10,000 images on the M4 
 
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy
+
+bench-fit: setup  ## Methods of `repedge fit` at equal bytes (hours; resumable): benchmarks/results/fit.jsonl, benchmarks/FIT.md
+	$(BIN)/python -m benchmarks.fit
 
 bench-formats: setup  ## Weigh the weights inside each artefact (RUNS="runs/a zoo/b", else synthetic nets): benchmarks/results/formats.json, benchmarks/FORMATS.md
 	$(BIN)/python -m benchmarks.formats $(RUNS)

@@ -80,6 +80,22 @@ def _instructions(choices: Iterable[KernelChoice]) -> float:
     return sum(choice.instructions for choice in choices)
 
 
+def choose_alone(
+    conv: QuantizedConv, shape: LayerShape, core: str | None, *, prefer: Prefer = "speed", ram_limit: int | None = None
+) -> KernelChoice | None:
+    """What a model of this one layer would get; None where none of its kernels keeps to the limit.
+
+    In a larger model the layer may get more of the arena, or give up a little speed for a smaller one.
+    """
+    choices = front(shape, conv_choices(conv, shape, None if prefer == "flash" else core))
+    within = [choice for arena, choice in choices if ram_limit is None or arena <= ram_limit]
+    if not within:
+        return None
+    if prefer != "speed":
+        return within[0]
+    return next(choice for choice in within if choice.instructions <= WORTH * within[-1].instructions)
+
+
 def arena_bytes(shape: LayerShape, choice: KernelChoice) -> int:
     """What a layer with that kernel needs of the arena: input, output and scratch, each aligned."""
     tensors = [_align(prod(hwc)) for hwc in (shape.input_hwc, shape.output_hwc)]

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from deploy.config import AccuracyLimits, BudgetConfig, TargetLimits
-from deploy.targets import Target
+from deploy.targets import CortexMTarget, Target
 from train.errors import BudgetExceeded, ConfigError
 from train.validation import explain
 
@@ -26,8 +26,10 @@ UNITS = {"flash_bytes": "bytes", "ram_bytes": "bytes", "instructions": "instruct
 
 
 def check_budget(config: BudgetConfig, report: Mapping[str, Any]) -> dict[str, Any]:
-    """report.json's `budget` section: `passed` and one entry per limit, accuracy first, then targets by name."""
+    """report.json's `budget` section: `passed` and one entry per limit: accuracy, model, then targets by name."""
     limits = _accuracy_limits(config.accuracy, report)
+    if config.model.weight_bytes is not None:
+        limits.append(_weight_limit(config.model.weight_bytes, report))
     for name in sorted(config.targets):
         limits += _target_limits(name, config.targets[name], report)
     return {"passed": all(limit["passed"] for limit in limits), "limits": limits}
@@ -35,7 +37,8 @@ def check_budget(config: BudgetConfig, report: Mapping[str, Any]) -> dict[str, A
 
 def check_figures_exist(config: BudgetConfig, targets: Sequence[Target]) -> None:
     """Before any work: `ConfigError` for a limit that no figure, or only an unverified one, stands behind."""
-    kinds = {target.name: target.kind for target in targets}
+    known_targets = {target.name: target for target in targets}
+    kinds = {name: target.kind for name, target in known_targets.items()}
     unverified = {target.name: target.unverified_limits() for target in targets}
     for name, limits in config.targets.items():
         if name not in kinds:
@@ -43,7 +46,8 @@ def check_figures_exist(config: BudgetConfig, targets: Sequence[Target]) -> None
                 f"budget targets.{name}: not among the deployed targets ({', '.join(kinds)}), so it would have no figures"
                 f"{_did_you_mean(name, list(kinds))}"
             )
-        for key, limit in limits.model_dump().items():
+        _check_regions_exist(name, limits, known_targets[name])
+        for key, limit in limits.model_dump(include=set(UNITS)).items():
             if limit is not None and key in NEVER_KNOWN.get(kinds[name], ()):
                 known = [other for other in UNITS if other not in NEVER_KNOWN[kinds[name]]]
                 raise ConfigError(
@@ -52,6 +56,22 @@ def check_figures_exist(config: BudgetConfig, targets: Sequence[Target]) -> None
                 )
             if limit is not None:
                 _refuse_unverified(name, key, unverified[name])
+
+
+def _check_regions_exist(name: str, limits: TargetLimits, target: Target) -> None:
+    """`ConfigError` for a limit on a region that the target lacks, or whose figures were read in no text."""
+    known = ["flash", "ram", *target.regions] if isinstance(target, CortexMTarget) else []
+    for region in limits.regions:
+        if region not in known:
+            raise ConfigError(_no_region(name, region, known))
+        _refuse_unverified(name, f"regions.{region}", {f"regions.{figure}": figure for figure in target.unverified})
+
+
+def _no_region(name: str, region: str, known: list[str]) -> str:
+    return (
+        f"budget targets.{name}.regions.{region}: no such memory region; {name} has {', '.join(known) or 'none'}"
+        f"{_did_you_mean(region, known)}"
+    )
 
 
 def _refuse_unverified(name: str, key: str, unverified: Mapping[str, str]) -> None:
@@ -81,16 +101,16 @@ def describe_limit(limit: Mapping[str, Any]) -> str:
 
 
 def load_budget(path: Path) -> BudgetConfig:
-    """A budget file: the `accuracy` and `targets` sections of a recipe's `budget`, as YAML."""
+    """A budget file: the `accuracy`, `model` and `targets` sections of a recipe's `budget`, as YAML."""
     try:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; give the path of a budget's YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML ({error}); a budget has the keys accuracy and targets") from error
+        raise ConfigError(f"{path}: not YAML ({error}); a budget has the keys accuracy, model and targets") from error
     if not isinstance(content, dict):
         raise ConfigError(
-            f"{path}: no mapping in it; a budget has the keys accuracy and targets; add at least one limit"
+            f"{path}: no mapping in it; a budget has the keys accuracy, model and targets; add at least one limit"
         )
     try:
         config = BudgetConfig.model_validate(content)
@@ -104,8 +124,9 @@ def load_budget(path: Path) -> BudgetConfig:
 
 
 def _limit_count(config: BudgetConfig) -> int:
-    sections: list[BaseModel] = [config.accuracy, *config.targets.values()]
-    return sum(value is not None for section in sections for value in section.model_dump().values())
+    sections: list[BaseModel] = [config.accuracy, config.model, *config.targets.values()]
+    values = [value for section in sections for value in section.model_dump(exclude={"regions"}).values()]
+    return sum(value is not None for value in values) + sum(len(limits.regions) for limits in config.targets.values())
 
 
 def _did_you_mean(found: str, allowed: list[str]) -> str:
@@ -136,6 +157,11 @@ def _top1(report: Mapping[str, Any], stage: str, limit: str) -> float:
     return round(float(entry["top1"]), 9)
 
 
+def _weight_limit(limit: int, report: Mapping[str, Any]) -> dict[str, Any]:
+    worst = _worst_layer({}, "flash_bytes", report)
+    return _limit("model.weight_bytes", limit, report["model"]["weight_bytes"], "bytes", worst_layer=worst)
+
+
 def _target_limits(name: str, config: TargetLimits, report: Mapping[str, Any]) -> list[dict[str, Any]]:
     targets = report["targets"]
     if name not in targets:
@@ -144,8 +170,8 @@ def _target_limits(name: str, config: TargetLimits, report: Mapping[str, Any]) -
             f"budget targets.{name}: no such target in the report; available are {', '.join(available) or 'none'}"
             f"{_did_you_mean(name, available)}"
         )
-    limits = []
-    for key, limit in config.model_dump().items():
+    limits = _region_limits(name, config, targets[name], report)
+    for key, limit in config.model_dump(include=set(UNITS)).items():
         if limit is not None:
             _refuse_unverified(name, key, targets[name].get("unverified_limits", {}))
             value = _figure(targets[name], key)
@@ -153,6 +179,28 @@ def _target_limits(name: str, config: TargetLimits, report: Mapping[str, Any]) -
                 raise ConfigError(_no_figure(name, key, targets[name]))
             worst = _worst_layer(targets[name], key, report)
             limits.append(_limit(f"{name}.{key}", limit, value, UNITS[key], worst_layer=worst))
+    return limits
+
+
+def _region_limits(
+    name: str, config: TargetLimits, target: Mapping[str, Any], report: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """One entry per limited memory region, in the budget's order."""
+    unverified = {f"regions.{figure}": figure for figure in target.get("unverified", [])}
+    limits = []
+    for region, limit in config.regions.items():
+        if "regions" not in target:
+            raise ConfigError(
+                f"budget targets.{name}.regions.{region}: the report holds no memory regions of {name}; "
+                "run `repedge deploy` again if it is a microcontroller, or remove the limit"
+            )
+        use = target["regions"].get(region)
+        if use is None:
+            raise ConfigError(_no_region(name, region, list(target["regions"])))
+        _refuse_unverified(name, f"regions.{region}", unverified)
+        key = {"flash": "flash_bytes", "ram": "ram_bytes"}.get(region)
+        worst = _worst_layer(target, key, report) if key else None
+        limits.append(_limit(f"{name}.regions.{region}", limit, use["used_bytes"], "bytes", worst_layer=worst))
     return limits
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, NonNegativeInt
 
 from train.config import Section
 
@@ -60,17 +60,31 @@ class AccuracyLimits(Section):
     top1_loss_max: float | None = Field(None, description="points lost against the float net, at most")
 
 
+class ModelLimits(Section):
+    """Upper limits of the model itself, whatever it runs on."""
+
+    weight_bytes: int | None = Field(None, gt=0, description="indices, codebooks, biases and multipliers as encoded")
+
+
 class TargetLimits(Section):
     """Upper limits of one target. `latency_ms` is compared with the upper end of the estimate's band."""
 
     flash_bytes: int | None = Field(None, gt=0)
     ram_bytes: int | None = Field(None, gt=0)
+    regions: dict[str, NonNegativeInt] = Field({}, description="memory region of the board -> bytes; 0: it stays free")
     instructions: int | None = Field(None, gt=0)
     latency_ms: float | None = Field(None, gt=0)
+
+    @property
+    def ram_limit_bytes(self) -> int | None:
+        """The tighter of the limits on all RAM and on the region `ram`, which holds all of it."""
+        limits = [limit for limit in (self.ram_bytes, self.regions.get("ram")) if limit is not None]
+        return min(limits, default=None)
 
 
 class BudgetConfig(Section):
     """A budget: in the recipe, or a file of its own for `repedge check`."""
 
     accuracy: AccuracyLimits = AccuracyLimits()
+    model: ModelLimits = ModelLimits()
     targets: dict[str, TargetLimits] = {}

@@ -51,6 +51,7 @@ def target_entry(
         "flash_bytes": asdict(sizes.flash) | {"total": sizes.flash.total},
         "ram_bytes": asdict(sizes.ram) | {"total": sizes.ram.total},
         "capacity": {"flash_bytes": target.flash.size_bytes, "ram_bytes": target.ram.size_bytes},
+        "regions": region_use(target, sizes),
         "stack_used_bytes": {"paint": facts.stack_used_bytes, "stores": _stack_stored(profile, image)},
         "sections": {name: {"flash_bytes": flash, "ram_bytes": ram} for name, (flash, ram) in sizes.sections.items()},
         "instructions": sum(profile.layer_instructions(len(cycles))),
@@ -59,6 +60,13 @@ def target_entry(
         "latency_ms_estimated": latency_ms(total, target.clock_hz).to_json(),
         "cycle_model": f"{model.rules} rules x {model.low:.2f} to {model.high:.2f}, wait states in the high end",
     }
+
+
+def region_use(target: CortexMTarget, sizes: ElfSizes) -> dict[str, dict[str, int]]:
+    """Bytes used of every memory region of the chip; the linker puts nothing outside of `flash` and `ram`."""
+    used = {"flash": sizes.flash.total, "ram": sizes.ram.total} | dict.fromkeys(target.regions, 0)
+    regions = {"flash": target.flash, "ram": target.ram} | target.regions
+    return {name: {"used_bytes": used[name], "size_bytes": region.size_bytes} for name, region in regions.items()}
 
 
 def _stack_stored(profile: Profile, image: ElfImage) -> int:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from repedge import __version__
+from repedge.fit.options import EXAMPLES as FIT_EXAMPLES
+from repedge.fit.options import add_fit
 from repedge.suggesting_parser import SuggestingParser
 from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
 from train.errors import PipelineError
@@ -118,6 +120,7 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     check.add_argument(
         "--budget", type=Path, metavar="FILE", help="budget, a YAML file (default: the recipe's own budget)"
     )
+    check.add_argument("--junit", type=Path, metavar="FILE", help="also write the result as JUnit XML, for CI")
     _add_output(check)
     compare = verbs.add_parser("compare", help="what changed between two runs; exit 1 beyond a threshold")
     compare.add_argument("a", type=Path, help="run folder before")
@@ -139,6 +142,15 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
         help="with --verify: the integer model, or the run or convert folder of it",
     )
     _add_output(inspect)
+    fit = verbs.add_parser(
+        "fit",
+        help="choose bits per layer so that a budget holds with the least loss, then train",
+        description="Choose bits per layer (and of several nets the best) so that a budget holds with the least loss, then train.",
+        epilog=FIT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_fit(fit)
+    _add_output(fit)
     export = verbs.add_parser("export", help="a run's model as a C library for a build system, with an example")
     export.add_argument("run", type=Path, help="run folder")
     export.add_argument("out", type=Path, metavar="OUT", help="folder to write; an earlier export is replaced")
@@ -193,6 +205,7 @@ def _commands() -> dict[str, Callable[[argparse.Namespace], int]]:
         "check": commands.check,
         "compare": commands.compare,
         "inspect": commands.inspect,
+        "fit": commands.fit,
         "export": commands.export,
         "init": commands.init,
         "zoo": commands.zoo,
@@ -215,7 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on", file=sys.stderr)
+        resume = "" if options.verb == "fit" else " with --resume"
+        print(f"interrupted; the same command{resume} goes on", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

@@ -135,7 +135,9 @@ def targets(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """Gate a run by a budget."""
-    from deploy.budget import check_budget, describe_limit, load_budget
+    from deploy.budget import check_budget, load_budget
+    from deploy.budget_text import print_budget
+    from deploy.junit import write_junit
     from repedge.compare import load_report
 
     content = load_report(options.run)
@@ -144,10 +146,11 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        for limit in result["limits"]:
-            print(f"{'pass' if limit['passed'] else 'FAIL'}  {describe_limit(limit)}")
-        if not result["limits"]:
-            print("no limits in this budget; name some under budget: in the recipe, or give --budget FILE")
+        print_budget(result)
+    if options.junit:
+        write_junit(result, options.junit, run=content.get("name", options.run.name))
+        if not options.json:
+            print(f"wrote {options.junit}")
     return 0 if result["passed"] else 1
 
 
@@ -203,6 +206,13 @@ def _grow(tree: Tree, facts: dict[str, Any]) -> None:
             _grow(tree.add(escape(str(key))), value)
         else:
             tree.add(escape(f"{key}: {value}"))
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Choose bits under a budget, then train."""
+    from repedge.fit.command import run_fit
+
+    return run_fit(options)
 
 
 def export(options: argparse.Namespace) -> int:

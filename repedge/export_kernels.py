@@ -14,7 +14,7 @@ from convert.kernels import Prefer, choose_kernels
 from convert.kernels_dsp import DSP_CORES
 from convert.kernels_mve import CORES as MVE_CORES
 from convert.memory_plan import MemoryPlan, plan_memory
-from deploy.cortex_m import target_plan
+from deploy.cortex_m import RamLimits, target_plan
 from deploy.machines import MACHINES
 from deploy.targets import CortexMTarget, load_target
 from repedge.recipe import Recipe
@@ -56,7 +56,10 @@ def export_plan(
             if isinstance(target, CortexMTarget) and target.core == core:
                 limits = recipe.budget.targets.get(target.name)
                 return target_plan(
-                    model, target, prefer=recipe.deploy.prefer, ram_limit_bytes=limits.ram_bytes if limits else None
+                    model,
+                    target,
+                    prefer=recipe.deploy.prefer,
+                    limits=RamLimits(recipe.deploy.ram_limit, limits.ram_limit_bytes if limits else None),
                 )
     plan = plan_memory(model, choose_kernels(model, core, prefer=prefer or "speed", ram_limit=arena))
     if arena is not None and plan.arena_bytes > arena:

@@ -210,7 +210,7 @@ def target_options(recipe: Recipe, name: str) -> dict[str, Any]:
         "images": recipe.deploy.emulated_images,
         "prefer": recipe.deploy.prefer,
         "ram_limit_bytes": recipe.deploy.ram_limit,
-        "ram_budget_bytes": limits.ram_bytes if limits else None,
+        "ram_budget_bytes": limits.ram_limit_bytes if limits else None,
     }
 
 

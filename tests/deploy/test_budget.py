@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.budget import check_budget, load_budget, raise_if_broken
+from deploy.budget import check_budget, check_figures_exist, load_budget, raise_if_broken
 from deploy.config import BudgetConfig
+from deploy.targets import load_target
 from train.errors import BudgetExceeded, ConfigError
 
 ROWS = [
@@ -18,9 +23,11 @@ def make_report(**target) -> dict:
     figures = {
         "flash_bytes": {"total": 100}, "ram_bytes": {"total": 100}, "instructions": 100,
         "latency_ms_estimated": {"low": 1.0, "mid": 2.0, "high": 3.0}, "layers": ROWS,
+        "regions": {"flash": {"used_bytes": 100, "size_bytes": 900}, "ram": {"used_bytes": 100, "size_bytes": 500},
+                    "ccm": {"used_bytes": 0, "size_bytes": 64}},
     }  # fmt: skip
     accuracy = {"float_train": {"top1": 97.5, "images": 200}, "numpy": {"top1": 96.5, "images": 200}}
-    return {"accuracy": accuracy, "targets": {"m4": figures | target}, "layers": ROWS}
+    return {"accuracy": accuracy, "targets": {"m4": figures | target}, "layers": ROWS, "model": {"weight_bytes": 70}}
 
 
 def check(report: dict, **limits) -> dict:
@@ -32,6 +39,47 @@ def test_limit_met_exactly_passes_and_broken_by_one_fails(value, key):
     report = make_report(**{key: value + 1 if key == "instructions" else {"total": value + 1}})
     assert check(report, **{key: value + 1})["passed"]
     assert not check(report, **{key: value})["passed"]
+
+
+@given(value=st.integers(0, 2**40), region=st.sampled_from(["flash", "ram", "ccm"]))
+def test_region_limit_met_exactly_passes_and_broken_by_one_byte_fails(value, region):
+    report = make_report(regions={region: {"used_bytes": value + 1, "size_bytes": 2**41}})
+    assert check(report, regions={region: value + 1})["passed"]
+    assert not check(report, regions={region: value})["passed"]
+
+
+@given(value=st.integers(1, 2**40))
+def test_weight_limit_met_exactly_passes_and_broken_by_one_byte_fails(value):
+    report = make_report() | {"model": {"weight_bytes": value + 1}}
+    for limit, passes in ((value + 1, True), (value, False)):
+        result = check_budget(BudgetConfig.model_validate({"model": {"weight_bytes": limit}}), report)
+        assert result["passed"] is passes
+        assert result["limits"][0]["worst_layer"] == "b"
+
+
+def test_a_limit_of_zero_bytes_says_that_a_region_stays_free():
+    assert check(make_report(), regions={"ccm": 0})["passed"]
+    limit = check(make_report(), regions={"ram": 99})["limits"][0]
+    assert (limit["name"], limit["passed"], limit["worst_layer"]) == ("m4.regions.ram", False, "a")
+
+
+def test_unknown_region_is_an_error_with_the_nearest_name():
+    with pytest.raises(ConfigError, match=r"regions\.cccm: no such memory region; m4 has .*did you mean ccm"):
+        check(make_report(), regions={"cccm": 1})
+    report = make_report()
+    del report["targets"]["m4"]["regions"]
+    with pytest.raises(ConfigError, match="holds no memory regions"):
+        check(report, regions={"ram": 1})
+
+
+def test_region_limits_are_checked_before_any_work():
+    board = load_target("cortex-m4")
+    budget = BudgetConfig.model_validate({"targets": {"cortex-m4": {"regions": {"ccm": 0, "ram": 4096}}}})
+    check_figures_exist(budget, [board])
+    assert budget.targets["cortex-m4"].ram_limit_bytes == 4096
+    wrong = BudgetConfig.model_validate({"targets": {"cortex-m4": {"regions": {"cmm": 0}}}})
+    with pytest.raises(ConfigError, match="did you mean ccm"):
+        check_figures_exist(wrong, [board])
 
 
 @given(value=st.integers(1, 10**9), limit=st.integers(1, 10**9), looser=st.integers(0, 10**9))
@@ -125,9 +173,11 @@ def test_budget_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("target: {}", "target: unknown key; did you mean targets. allowed here: accuracy, targets"),
+        ("target: {}", "target: unknown key; did you mean targets. allowed here: accuracy, model, targets"),
         ("accuracy: {top1: 97}", r"accuracy\.top1: unknown key; .*did you mean top1_m"),
         ("targets: {m4: {flash: 1}}", r"targets\.m4\.flash: unknown key; .*did you mean flash_bytes"),
+        ("targets: {m4: {regions: {ram: -1}}}", r"targets\.m4\.regions\.ram: found -1"),
+        ("model: {weight_byte: 5}", "model.weight_byte: unknown key; did you mean weight_bytes"),
         ("targets: {m4: {flash_bytes: -1}}", r"targets\.m4\.flash_bytes: found -1"),
         ("targets: {m4: {}}", "no limit in it"),
         ("- 1", "no mapping in it"),
@@ -152,3 +202,11 @@ def test_a_limit_on_an_unverified_figure_of_the_report_is_refused():
     assert check(report, flash_bytes=100)["passed"]
     with pytest.raises(ConfigError, match=r"targets\.m4\.latency_ms: it would rest on clock_hz"):
         check(report, latency_ms=5)
+
+
+def test_the_budget_and_the_workflow_of_the_page_on_budgets_are_valid():
+    page = (Path(__file__).parents[2] / "docs" / "budgets.md").read_text()
+    budget, workflow = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    check_figures_exist(BudgetConfig.model_validate(budget), [load_target("cortex-m4")])
+    commands = [step["run"] for step in workflow["jobs"]["budget"]["steps"] if "run" in step]
+    assert any("repedge check" in command and "--junit" in command for command in commands)
