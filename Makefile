@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware test-packages docs transcript bench-fit bench-training
+.PHONY: help run test test-boards bench-kernels bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware test-packages docs transcript bench-fit bench-training bench-tvm prove-packed
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,12 @@ test-boards: setup  ## Every board's firmware: linked in its real memory, run on
 
 bench-kernels: setup  ## Count every kernel's instructions under emulation: benchmarks/results/kernels.json, benchmarks/KERNELS.md
 	$(BIN)/python -m benchmarks.kernels
+
+bench-tvm: setup  ## Count TVM's and TFLite's instructions on emulated ARM Linux cores: benchmarks/results/tvm.json, benchmarks/TVM.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tvm
+
+prove-packed: setup  ## 500 images of runs/cifar10-xs through TVM's own aarch64 runtime: benchmarks/results/tvm_packed.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tvm_packed runs/cifar10-xs
 
 bench-kernel-shapes: setup  ## Every kernel on 12,000 random layers on the host and 1,000 per emulated core, against the reference
 	$(BIN)/python -m benchmarks.kernel_shapes

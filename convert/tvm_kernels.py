@@ -19,6 +19,7 @@ from tvm.tirx import PrimFunc
 
 from convert.integer_model import LayerShape, QuantizedConv, QuantizedFullyConnected
 from convert.packing import row_bytes
+from convert.tvm_schedule import largest_divisor
 
 PIXEL_TILE = 4  # output pixels that share the load of a weight vector
 CHANNEL_STEP = 8  # input channels loaded as one vector, whose elements the multiplications then take
@@ -28,7 +29,7 @@ Buffers = tuple[Any, ...]
 Signature = tuple[tuple[str, tuple[int, ...], str], ...]  # (name, shape, dtype) of each buffer
 
 
-def _build(signature: Signature, emit: Callable[..., None]) -> PrimFunc:
+def build_kernel(signature: Signature, emit: Callable[..., None]) -> PrimFunc:
     """The function whose body `emit(*buffers)` writes."""
     with IRBuilder() as builder, T.prim_func(s_tir=True):
         T.func_attr({"tirx.noalias": True})
@@ -40,7 +41,7 @@ def _build(signature: Signature, emit: Callable[..., None]) -> PrimFunc:
     return builder.get()
 
 
-def _constants(channels: int, count: int, bit_width: int) -> Signature:
+def constants_signature(channels: int, count: int, bit_width: int) -> Signature:
     return (
         ("packed", (channels, row_bytes(count, bit_width)), "uint8"),
         ("codebook", (2**bit_width,), "int8"),
@@ -69,7 +70,7 @@ def _clamp(value: Any, *, zero_point: int, low: int, high: int) -> Any:
     return T.Cast("int8", T.min(T.max(value + T.int64(zero_point), T.int64(low)), T.int64(high)))
 
 
-def _has_left_shift(layer: QuantizedConv | QuantizedFullyConnected) -> bool:
+def has_left_shift(layer: QuantizedConv | QuantizedFullyConnected) -> bool:
     return bool((layer.requantization[1] > 0).any())
 
 
@@ -102,10 +103,6 @@ def _for_each_entry(
 def strip_lanes(channels: int) -> int:
     """Output channels of one strip; where they do not divide a layer's, the last strip is filled with zero weights."""
     return 16 if channels % 16 == 0 else 8
-
-
-def _largest_divisor(value: int, limit: int) -> int:
-    return max(size for size in range(1, limit + 1) if value % size == 0)
 
 
 def _emit_padding(value: Any, padded: Any, hwc: tuple[int, int, int], zero_point: int) -> None:
@@ -159,7 +156,7 @@ def _emit_accumulation(padded: Any, weight: Any, accumulator: Any, *, row: Any, 
     """accumulator (pixels, lanes) = 3×3 window sums; `row`, `column` are the window's corner in `padded`."""
     pixels, lanes = (int(extent) for extent in accumulator.shape)
     channels = int(padded.shape[2])
-    step = _largest_divisor(channels, CHANNEL_STEP)
+    step = largest_divisor(channels, CHANNEL_STEP)
     values = T.alloc_buffer((step,), "int16", scope="local")
     for pixel in range(pixels):
         with T.vectorized(0, lanes) as lane:
@@ -180,7 +177,7 @@ def _emit_output(
     conv: QuantizedConv, strip: _Strip, accumulator: Any, result: Any, output: Any, row: Any, column: Any, first: Any
 ) -> None:
     """Requantize and clamp the accumulators and store the lanes that are channels."""
-    left = _has_left_shift(conv)
+    left = has_left_shift(conv)
     for pixel in range(int(accumulator.shape[0])):
         with T.vectorized(0, strip.lanes) as lane:
             total = accumulator[pixel, lane] + strip.bias[lane]
@@ -200,10 +197,10 @@ def convolution(conv: QuantizedConv, shape: LayerShape) -> PrimFunc:
     height, width, in_channels = shape.input_hwc
     out_height, out_width, channels = shape.output_hwc
     taps, lanes = 9 * in_channels, strip_lanes(channels)
-    pixels = _largest_divisor(out_width, PIXEL_TILE)
+    pixels = largest_divisor(out_width, PIXEL_TILE)
     signature: Signature = (
         ("input", shape.input_hwc, "int8"),
-        *_constants(channels, taps, conv.bit_width),
+        *constants_signature(channels, taps, conv.bit_width),
         ("padded", (height + 2, width + 2, in_channels), "int16"),
         ("strip", (taps, lanes), "int16"),
         ("output", shape.output_hwc, "int8"),
@@ -224,13 +221,13 @@ def convolution(conv: QuantizedConv, shape: LayerShape) -> PrimFunc:
                 _emit_accumulation(padded, weight, accumulator, **corner, stride=conv.stride)
                 _emit_output(conv, strip, accumulator, result, output, row, column, first)
 
-    return _build(signature, emit)
+    return build_kernel(signature, emit)
 
 
 def average_pool(shape: LayerShape) -> PrimFunc:
     """Kernel (input, output): sum / count over the raw int8 values, half away from zero."""
     height, width, channels = shape.input_hwc
-    lanes, count = _largest_divisor(channels, 8), height * width
+    lanes, count = largest_divisor(channels, 8), height * width
 
     def emit(value: Any, output: Any) -> None:
         total = T.alloc_buffer((lanes,), "int32", scope="local")
@@ -244,7 +241,7 @@ def average_pool(shape: LayerShape) -> PrimFunc:
                 mean = T.Select(total[lane] < 0, -magnitude, magnitude)
                 T.buffer_store(output, T.Cast("int8", mean), [strip * lanes + lane])
 
-    return _build((("input", shape.input_hwc, "int8"), ("output", (channels,), "int8")), emit)
+    return build_kernel((("input", shape.input_hwc, "int8"), ("output", (channels,), "int8")), emit)
 
 
 def fully_connected(layer: QuantizedFullyConnected, shape: LayerShape) -> PrimFunc:
@@ -252,7 +249,7 @@ def fully_connected(layer: QuantizedFullyConnected, shape: LayerShape) -> PrimFu
     channels, count = layer.indices.shape
     signature: Signature = (
         ("input", (count,), "int8"),
-        *_constants(channels, count, layer.bit_width),
+        *constants_signature(channels, count, layer.bit_width),
         ("output", (channels,), "int8"),
     )
 
@@ -267,7 +264,7 @@ def fully_connected(layer: QuantizedFullyConnected, shape: LayerShape) -> PrimFu
             T.buffer_store(total, T.int32(0), [0])
             _for_each_entry(packed, codebook, channel, count, layer.bit_width, accumulate)
             accumulator = total[0] + bias[channel]
-            logit = requantize(accumulator, multiplier[channel], shift[channel], left=_has_left_shift(layer))
+            logit = requantize(accumulator, multiplier[channel], shift[channel], left=has_left_shift(layer))
             T.buffer_store(output, _clamp(logit, zero_point=layer.output.zero_point, low=-128, high=127), [channel])
 
-    return _build(signature, emit)
+    return build_kernel(signature, emit)

@@ -8,7 +8,7 @@ Whoever builds from the module reads it back with `kernel_calls` and proves it w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from tvm import relax, tirx
 from convert import tvm_kernels
 from convert.integer_model import IntegerModel, LayerShape, QuantizedConv, QuantizedFullyConnected
 from convert.packing import pack_indices, unpack_indices
+from convert.tvm_rows import rows_convolution
+from convert.tvm_schedule import PORTABLE, Schedule
 from train.artefact import write_text
 from train.errors import ArtefactError, Mismatch
 
@@ -81,22 +83,33 @@ def layer_constants(layer: Layer) -> Arrays:
     return dict(zip(CONSTANTS, (packed, codebook, layer.bias, multiplier, shift.astype(np.int8)), strict=True))
 
 
-def _kernels(model: IntegerModel) -> Iterator[tuple[LayerShape, tirx.PrimFunc, Arrays]]:
+def _kernels(
+    model: IntegerModel, schedules: Mapping[str, Schedule]
+) -> Iterator[tuple[LayerShape, tirx.PrimFunc, Arrays]]:
     shapes = list(model.shapes())
     for conv, shape in zip(model.convs, shapes, strict=False):
-        yield shape, tvm_kernels.convolution(conv, shape), layer_constants(conv)
+        yield shape, _convolution(conv, shape, schedules.get(conv.name, PORTABLE)), layer_constants(conv)
     yield shapes[-2], tvm_kernels.average_pool(shapes[-2]), {}
     classifier = model.classifier
     yield shapes[-1], tvm_kernels.fully_connected(classifier, shapes[-1]), layer_constants(classifier)
 
 
-def build_tvm_module(model: IntegerModel) -> tvm.IRModule:
-    """Module whose `main` maps an int8 image (H, W, C) to int8 logits (classes,)."""
+def _convolution(conv: QuantizedConv, shape: LayerShape, schedule: Schedule) -> tirx.PrimFunc:
+    if schedule.vector == "portable":
+        return tvm_kernels.convolution(conv, shape)
+    return rows_convolution(conv, shape, schedule)
+
+
+def build_tvm_module(model: IntegerModel, schedules: Mapping[str, Schedule] | None = None) -> tvm.IRModule:
+    """Module whose `main` maps an int8 image (H, W, C) to int8 logits (classes,).
+
+    `schedules` by layer name; a convolution without one gets the portable kernel, which any processor runs.
+    """
     builder = relax.BlockBuilder()
     value = relax.Var("input", relax.TensorType(model.input_hwc, "int8"))
     with builder.function("main", [value]):
         with builder.dataflow():
-            for number, (shape, kernel, constants) in enumerate(_kernels(model)):
+            for number, (shape, kernel, constants) in enumerate(_kernels(model, schedules or {})):
                 name = call_name(number, shape.name)
                 function = builder.add_func(kernel, f"{shape.kind}_{number}")  # or an equal one that it has
                 value = _emit_call(builder, name, function, value, constants)

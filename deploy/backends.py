@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from convert.integer_model import IntegerModel
 from convert.kernels import Prefer
+from convert.tvm_schedule import Schedule
 from deploy.baselines import BASELINES
 from deploy.cortex_a import deploy_cortex_a
 from deploy.cortex_m import RamLimits, deploy_cortex_m, target_plan
@@ -21,6 +22,7 @@ from deploy.targets import CortexATarget, CortexMTarget, Target
 from deploy.tflite_aarch64 import run_tflite_aarch64
 from deploy.tflite_int4 import run_tflite_int4
 from deploy.tflite_runtimes import EXACT_RUNTIME, run_tflite
+from deploy.tvm_bare_metal import deploy_tvm_bare_metal
 from deploy.tvm_host import run_tvm_host
 
 HOST = "host"
@@ -72,14 +74,18 @@ def run_target(
     prefer: Prefer = "speed",
     ram_limit_bytes: int | None = None,
     ram_budget_bytes: int | None = None,
+    tuned: Mapping[str, Schedule] | None = None,
 ) -> list[BackendResult]:
     """Build and run one target on the first `images` test vectors (Ethos-U: compile and decode).
 
-    `prefer` and the limits on RAM steer the choice of a microcontroller's kernels.
+    `prefer` and the limits on RAM steer the choice of a microcontroller's kernels; `tuned` names TVM schedules
+    by layer.
     """
+    if isinstance(target, CortexMTarget) and target.engine == "tvm":
+        return [deploy_tvm_bare_metal(converted, target, folder, images=images)]
     if isinstance(target, CortexMTarget):
         limits = RamLimits(demanded=ram_limit_bytes, budgeted=ram_budget_bytes)
         return [deploy_cortex_m(converted, target, folder, images=images, prefer=prefer, limits=limits)]
     if isinstance(target, CortexATarget):
-        return [deploy_cortex_a(converted, target, folder, images=images)]
+        return [deploy_cortex_a(converted, target, folder, images=images, tuned=tuned)]
     return [deploy_ethos_u(converted, target, folder)]

@@ -6,11 +6,13 @@ per cycle: an estimate, because user-mode emulation models no pipeline, cache or
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from convert.integer_model import IntegerModel
 from convert.tvm_module import KernelCall
+from convert.tvm_schedule import Schedule
 from deploy.elf_symbols import ElfImage
 from deploy.emulator import build_plugin, run_user
 from deploy.profile import Profile
@@ -33,10 +35,20 @@ from train.errors import Mismatch
 RUN_TIMEOUT_S = 3600.0
 
 
-def deploy_cortex_a(converted: ConvertedModel, target: CortexATarget, out: Path, *, images: int) -> BackendResult:
-    """Build for the target in `out`, run the first `images` test vectors twice, and report exact counts."""
+def deploy_cortex_a(
+    converted: ConvertedModel,
+    target: CortexATarget,
+    out: Path,
+    *,
+    images: int,
+    tuned: Mapping[str, Schedule] | None = None,
+) -> BackendResult:
+    """Build for the target in `out`, run the first `images` test vectors twice, and report exact counts.
+
+    `tuned` names the schedules of some layers.
+    """
     find_tool(target.emulator)
-    library = build_library(converted, cortex_a_target(target), out)
+    library = build_library(converted, cortex_a_target(target), out, tuned=tuned)
     plugin = build_plugin(out / "plugin")
     vectors = converted.vectors.first(images)
     write_images(out, vectors.images)

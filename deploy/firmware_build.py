@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +57,13 @@ def build_firmware(
     probe: bool = False,
     sanitize: bool = False,
     kernel_runner: bool = False,
+    objects: Sequence[Path] = (),
 ) -> Path:
     """Build into `out` and return `out/repedge.elf` (`out/repedge_host` for the host).
 
     Beside it: `repedge.map`, `build.log`, and with `probe` `repedge_probe.elf`, which breaks the memory rules on
-    purpose, and with `kernel_runner` `repedge_kernels.elf` (`repedge_kernels` for the host). Without `memory` the sizes
-    of the core's usual QEMU machine hold.
+    purpose, and with `kernel_runner` `repedge_kernels.elf` (`repedge_kernels` for the host). `objects` are linked with the
+    model. Without `memory` the sizes of the core's usual QEMU machine hold.
     """
     if core not in CORES:
         raise ConfigError(f"core {core}: no such core; allowed are {', '.join(CORES)}; set it in the target's file")
@@ -71,6 +73,7 @@ def build_firmware(
     definitions = {
         "REPEDGE_CORE": core,
         "REPEDGE_MODEL_DIR": str(model_dir.resolve()),
+        "REPEDGE_MODEL_OBJECTS": ";".join(str(path.resolve()) for path in objects),
         "REPEDGE_PROBE": "ON" if probe else "OFF",
         "REPEDGE_SANITIZE": "ON" if sanitize else "OFF",
         "REPEDGE_KERNEL_RUNNER": "ON" if kernel_runner else "OFF",

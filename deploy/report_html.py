@@ -12,6 +12,7 @@ from markupsafe import Markup
 from deploy import report_charts as charts
 from deploy import report_format as fmt
 from deploy import report_view as view
+from deploy.report_backends import COLUMNS, backend_rows
 from deploy.report_kernels import kernel_views
 from deploy.report_runs import runs_view
 from deploy.report_schema import validate_report
@@ -55,6 +56,8 @@ def _context(report: Mapping[str, Any]) -> dict[str, Any]:
         "budget": view.budget_rows(report),
         "proof_sentence": view.proof_sentence(report),
         "proof": view.proof_rows(report),
+        "backends": backend_rows(report),
+        "backend_columns": COLUMNS,
         "runtimes": view.proof_rows(report, "runtimes"),
         "accuracy": charts.accuracy_chart(report["accuracy"]),
         "flash": charts.stacked_rows({name: target["flash_bytes"] for name, target in targets.items()}, FLASH_PARTS),

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from deploy import report_backends as backends
 from deploy import report_format as fmt
 from deploy import report_view as view
 
@@ -98,8 +99,15 @@ def _markdown_layers(report: Mapping[str, Any]) -> list[str]:
 
 
 def summary_tables(report: Mapping[str, Any]) -> list[TextTable]:
-    """Accuracy, proof, targets, budget and foreign runtimes; a table without rows is left out."""
-    tables = [_accuracy(report), _proof(report), _targets(report), _budget(report), _runtimes(report)]
+    """Accuracy, proof, targets, all back ends, budget and foreign runtimes; a table without rows is left out."""
+    tables = [
+        _accuracy(report),
+        _proof(report),
+        _targets(report),
+        _backends(report),
+        _budget(report),
+        _runtimes(report),
+    ]
     return [table for table in tables if table.rows]
 
 
@@ -168,6 +176,11 @@ def _targets(report: Mapping[str, Any]) -> TextTable:
         f"ms {ESTIMATED}", "band, ms", "how",
     )  # fmt: skip
     return TextTable("Targets", columns, tuple(rows), frozenset(range(1, 7)))
+
+
+def _backends(report: Mapping[str, Any]) -> TextTable:
+    columns = tuple(f"{title} {fmt.MARKS[kind]}" if kind else title for title, kind in backends.COLUMNS)
+    return TextTable("All back ends", columns, tuple(backends.backend_rows(report)), frozenset(range(1, len(columns))))
 
 
 def _budget(report: Mapping[str, Any]) -> TextTable:

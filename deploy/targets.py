@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from convert.tvm_schedule import VectorName
 from deploy.machines import MACHINES
 from train.config import Section
 from train.errors import ConfigError
@@ -20,6 +21,7 @@ from train.validation import explain
 
 FOLDER = Path(__file__).parent / "targets"
 PALETTE_ENTRIES = 32  # of Ethos-U's weight decoder; more codebook entries are stored as plain int8
+TVM_PREFIX = "tvm-"
 
 
 class Region(Section):
@@ -98,6 +100,7 @@ class CortexMTarget(Documented):
     flash_cache_lines: int = Field(0, ge=0, le=64, description="data lines that the chip caches; 0 counts on no cache")
     flash_line_bytes: int = Field(16, ge=4, description="a power of two")
     machine: str = Field("", description="QEMU machine; without it the usual one of the core")
+    engine: Literal["repedge", "tvm"] = Field("repedge", description="whose kernels the firmware holds")
 
     @model_validator(mode="before")
     @classmethod
@@ -138,14 +141,25 @@ class CortexATarget(Documented):
     }
 
     kind: Literal["cortex_a"]
-    cpu: str = Field(description="-mcpu of LLVM and of QEMU")
+    cpu: str = Field(description="-mcpu of QEMU, of the C compiler and of LLVM")
     triple: str
     features: tuple[str, ...] = ()
+    scheduler_cpu: str = Field("", description="-mcpu of LLVM instead, a core of the same instructions")
     instructions_per_cycle_low: float = Field(gt=0)
     instructions_per_cycle_high: float = Field(gt=0)
     compiler: str = Field(description="cross compiler, e.g. aarch64-linux-gnu-gcc")
+    compiler_flags: tuple[str, ...] = ()
     emulator: str = Field(description="QEMU user-mode program, e.g. qemu-aarch64")
     sysroot: str
+
+    @property
+    def vector(self) -> VectorName:
+        """The vector instructions that its convolutions are scheduled for."""
+        if "+neon" not in self.features:
+            return "portable"
+        if not self.triple.startswith("aarch64"):
+            return "neon32"
+        return "neon_dot" if "+dotprod" in self.features else "neon"
 
 
 class EthosUTarget(Documented):
@@ -169,7 +183,9 @@ def target_names() -> list[str]:
 
 
 def load_target(name: str) -> Target:
-    """The target of that name, or of the YAML file at that path."""
+    """The target of that name, or of the YAML file at that path; `tvm-` before a microcontroller's asks for TVM's kernels."""
+    if name.startswith(TVM_PREFIX):
+        return _with_tvm(name)
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(_no_such_target(name))
@@ -186,6 +202,17 @@ def load_target(name: str) -> Target:
         return section.model_validate({"name": path.stem} | content)
     except ValidationError as error:
         raise ConfigError(f"target file {path}:\n{explain(error, section)}") from error
+
+
+def _with_tvm(name: str) -> CortexMTarget:
+    """A microcontroller's target whose firmware holds TVM's kernels."""
+    target = load_target(name.removeprefix(TVM_PREFIX))
+    if not isinstance(target, CortexMTarget):
+        raise ConfigError(
+            f"target {name}: {target.name} is no microcontroller; {TVM_PREFIX} stands before targets of kind cortex_m; "
+            f"give {target.name}"
+        )
+    return target.model_copy(update={"name": f"{TVM_PREFIX}{target.name}", "engine": "tvm"})
 
 
 def _no_such_target(name: str) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import tvm
 from numpy.typing import NDArray
 
 from convert.integer_model import IntegerModel
@@ -20,11 +22,13 @@ from convert.reference import quantize_images
 from convert.tvm_module import (
     FILE_NAME,
     KernelCall,
+    build_tvm_module,
     kernel_calls,
     load_tvm_module,
     verify_constants,
     verify_tvm_module,
 )
+from convert.tvm_schedule import Schedule, VectorName, default_schedule
 from deploy.elf_symbols import ElfImage, read_elf
 from deploy.profile import LAYERS_MAX
 from deploy.result import ConvertedModel
@@ -32,13 +36,15 @@ from deploy.targets import CortexATarget
 from deploy.tool import find_tool, run_tool
 from deploy.tvm_glue import NAME, MemoryPlan, constant_symbol, glue_source, header_source, plan_memory
 from deploy.tvm_lower import TargetOptions, write_kernels_object
-from train.artefact import sha256_file, write_bytes, write_text
+from deploy.tvm_packed import PACKED_NAME, write_packed_library
+from train.artefact import sha256_file, write_bytes, write_json, write_text
 from train.errors import ToolFailed, UnsupportedLayer
 
 RUNNER_SOURCE = Path(__file__).parent / "runner" / "runner.c"
 RUNNER_NAME = "runner"
 LIBRARY_NAME = f"lib{NAME}.so"
 IMAGES_NAME, LOGITS_NAME = "images.bin", "logits.bin"
+SCHEDULES_NAME = "schedules.json"
 
 # ucontext.h, which the runner measures its stack with, is part of XSI
 COMPILE_FLAGS = ("-std=c11", "-D_XOPEN_SOURCE=700", "-O2", "-Wall", "-Wextra", "-Werror")
@@ -55,6 +61,8 @@ class BuildTarget:
     options: TargetOptions
     compiler: str
     flags: tuple[str, ...] = ()
+    vector: VectorName = "portable"
+    packed: bool = False  # also a library for TVM's own runtime
 
 
 @dataclass(frozen=True)
@@ -83,30 +91,60 @@ def host_target() -> BuildTarget:
 
 def cortex_a_target(target: CortexATarget) -> BuildTarget:
     """Cross compilation for an ARM Linux core."""
-    options: dict[str, object] = {"kind": "llvm", "mtriple": target.triple, "mcpu": target.cpu}
-    options["mattr"] = list(target.features)
+    options: dict[str, object] = {"kind": "llvm", "mtriple": target.triple, "mattr": list(target.features)}
+    options["mcpu"] = target.scheduler_cpu or target.cpu
     if target.triple.endswith("eabihf"):
         options["mfloat-abi"] = "hard"
-    return BuildTarget(options, target.compiler, (f"-mcpu={target.cpu}",))
+    flags = (f"-mcpu={target.cpu}", *target.compiler_flags)
+    # TVM publishes its runtime for AArch64, not for Armv7-A
+    packed = target.triple.startswith("aarch64")
+    return BuildTarget(options, target.compiler, flags, target.vector, packed)
 
 
-def build_library(converted: ConvertedModel, target: BuildTarget, folder: Path) -> ModelLibrary:
+def scheduled_module(
+    converted: ConvertedModel, vector: VectorName, tuned: Mapping[str, Schedule] | None = None
+) -> tuple[tvm.IRModule, dict[str, Schedule]]:
+    """The convert folder's TVM module, verified, with its convolutions scheduled for the vector instructions.
+
+    `tuned` names the schedule of some layers; the others get the default one.
+    """
+    module = load_tvm_module(converted.folder / FILE_NAME)
+    verify_tvm_module(module, converted.model)
+    shapes = converted.model.shapes()
+    schedules = {
+        conv.name: (tuned or {}).get(conv.name) or default_schedule(conv, shape, vector)
+        for conv, shape in zip(converted.model.convs, shapes, strict=False)
+    }
+    if any(schedule.vector != "portable" for schedule in schedules.values()):
+        module = build_tvm_module(converted.model, schedules)
+        verify_tvm_module(module, converted.model)
+    return module, schedules
+
+
+def build_library(
+    converted: ConvertedModel,
+    target: BuildTarget,
+    folder: Path,
+    *,
+    tuned: Mapping[str, Schedule] | None = None,
+) -> ModelLibrary:
     """Build library, header and runner from the convert folder's TVM module and read the constants back."""
     find_tool(target.compiler)  # before the folder holds anything
-    path = converted.folder / FILE_NAME
-    module = load_tvm_module(path)
-    verify_tvm_module(module, converted.model)
+    module, schedules = scheduled_module(converted, target.vector, tuned)
     calls = kernel_calls(module)
     if len(calls) > LAYERS_MAX:
         raise UnsupportedLayer(f"{len(calls)} layers, allowed are up to {LAYERS_MAX}; use a net with fewer blocks")
-    plan, digest = plan_memory(calls), sha256_file(path)
+    plan, digest = plan_memory(calls), sha256_file(converted.folder / FILE_NAME)
     folder.mkdir(parents=True, exist_ok=True)
     write_kernels_object(calls, target.options, folder / "kernels.o")
     write_text(folder / f"{NAME}.h", header_source(calls, plan, module_sha256=digest))
     write_text(folder / f"{NAME}.c", glue_source(calls, plan, module_sha256=digest))
     write_text(folder / "exports.map", EXPORTS)
+    write_json(folder / SCHEDULES_NAME, {name: asdict(schedule) for name, schedule in schedules.items()})
     shutil.copyfile(RUNNER_SOURCE, folder / RUNNER_SOURCE.name)
     _compile(target, folder)
+    if target.packed:
+        write_packed_library(module, target.options, target.compiler, folder / PACKED_NAME)
     library = ModelLibrary(folder, calls, plan, read_elf(folder / LIBRARY_NAME))
     verify_library(library, converted.model)
     return library

@@ -16,6 +16,7 @@ from convert.tvm_module import KernelCall, TensorSpec
 from deploy.profile import OUTSIDE
 
 ALIGNMENT = 64  # TVM's kAllocAlignment: vector loads may assume it
+CONSTANT_ALIGNMENT = 16  # of one vector register
 NAME = "repedge_model"
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
@@ -30,16 +31,17 @@ class MemoryPlan:
     scratch: tuple[tuple[int, ...], ...]
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """The next multiple of the alignment."""
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def plan_memory(calls: tuple[KernelCall, ...]) -> MemoryPlan:
     """The smallest arena for a chain whose outputs lie at its two ends in turn, and the largest scratch of a call."""
-    sizes = [_aligned(call.output.size_bytes) for call in calls[:-1]]
+    sizes = [aligned(call.output.size_bytes) for call in calls[:-1]]
     arena = max((left + right for left, right in zip(sizes, [*sizes[1:], 0], strict=True)), default=0)
     outputs = tuple(0 if number % 2 == 0 else arena - size for number, size in enumerate(sizes))
-    starts = [np.cumsum([0, *(_aligned(spec.size_bytes) for spec in call.scratch)]).tolist() for call in calls]
+    starts = [np.cumsum([0, *(aligned(spec.size_bytes) for spec in call.scratch)]).tolist() for call in calls]
     return MemoryPlan(arena, max(start[-1] for start in starts), outputs, tuple(tuple(start[:-1]) for start in starts))
 
 
@@ -102,9 +104,9 @@ def _glue_parts(calls: tuple[KernelCall, ...], plan: MemoryPlan) -> Iterator[str
     yield f"static _Alignas({ALIGNMENT}) uint8_t scratch[{max(plan.scratch_bytes, 1)}];\n"
     for call in calls:
         for name, array in call.constants.items():
-            yield _array_source(constant_symbol(call, name), array)
+            yield array_source(constant_symbol(call, name), array)
     for call in {call.symbol: call for call in calls}.values():
-        yield _prototype(call)
+        yield prototype_source(call)
     yield "static void mark(uint32_t layer)\n{\n    if (prof_mark) {\n        prof_mark(layer);\n    }\n}\n"
     yield '__attribute__((visibility("default"))) void repedge_run(const int8_t *input, int8_t *logits)\n{'
     for number in range(len(calls)):
@@ -112,15 +114,18 @@ def _glue_parts(calls: tuple[KernelCall, ...], plan: MemoryPlan) -> Iterator[str
     yield f"    mark({OUTSIDE});\n}}"
 
 
-def _array_source(symbol: str, array: NDArray[np.integer]) -> str:
+def array_source(symbol: str, array: NDArray[np.integer]) -> str:
+    """A constant array's definition."""
     numbers = [str(value) for value in array.reshape(-1).tolist()]
     lines = [", ".join(numbers[start : start + 16]) for start in range(0, len(numbers), 16)]
     # INT32_MIN cannot be written as a literal
     body = ",\n    ".join(lines).replace("-2147483648", "INT32_MIN")
-    return f"static const {C_TYPES[str(array.dtype)]} {symbol}[{array.size}] = {{\n    {body}}};\n"
+    storage = f"static const _Alignas({CONSTANT_ALIGNMENT})"
+    return f"{storage} {C_TYPES[str(array.dtype)]} {symbol}[{array.size}] = {{\n    {body}}};\n"
 
 
-def _prototype(call: KernelCall) -> str:
+def prototype_source(call: KernelCall) -> str:
+    """A kernel's declaration."""
     constants = [f"const {C_TYPES[str(array.dtype)]} *{name}" for name, array in call.constants.items()]
     scratch = [_pointer(spec) for spec in call.scratch]
     parameters = [f"const {_pointer(call.input)}", *constants, *scratch, _pointer(call.output)]

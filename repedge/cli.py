@@ -60,6 +60,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="what kernels are chosen for (default: the recipe's deploy.prefer)",
     )
     deploy.add_argument(
+        "--tune",
+        action="store_true",
+        help="first search TVM schedules for ARM Linux targets by counted instructions; records stay in OUT/tune",
+    )
+    deploy.add_argument(
+        "--tune-minutes",
+        type=float,
+        default=10.0,
+        metavar="N",
+        help="time for each target's search, which a later --tune goes on with (default: 10)",
+    )
+    deploy.add_argument(
         "--ram-limit",
         metavar="BYTES",
         help="RAM of a microcontroller, stack included, as 40960 or 40KB (default: the recipe's deploy.ram_limit, else the chip's)",

@@ -77,7 +77,7 @@ def deploy(options: argparse.Namespace) -> int:
     from repedge import pipeline
 
     names = options.target.split(",") if options.target else None
-    pipeline.deploy_stage(current, names)
+    pipeline.deploy_stage(current, names, tune_minutes=options.tune_minutes if options.tune else None)
     return _report(current, options, names)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from repedge.neighbours import Others, named_runs, runs_beside
 from repedge.progress import Progress
 from repedge.recipe import Recipe
 from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
+from repedge.tuning import target_schedules, tune_target
 from repedge.zoo import zoo_key
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest, write_text
 from train.checkpoint import MODEL_FILE, ModelDescription, save_description, save_network
@@ -219,8 +220,11 @@ def _training_facts(run: Run) -> Manifest:
     )
 
 
-def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
-    """Build, run and profile the host back ends and every target; one folder each."""
+def deploy_stage(run: Run, targets: Sequence[str] | None = None, *, tune_minutes: float | None = None) -> None:
+    """Build, run and profile the host back ends and every target; one folder each.
+
+    With `tune_minutes`, first search the schedules of each ARM Linux target for that long at most.
+    """
     names = tuple(targets or run.recipe.deploy.targets)
     for name in names:
         load_target(name)  # a misspelt target must not surface after minutes of work
@@ -229,6 +233,8 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None) -> None:
     converted = load_converted(run.folder.convert)
     for name in names:
         check_ram_limit(converted.model, load_target(name), run.recipe.deploy.ram_limit)
+    for name in names if tune_minutes is not None else ():
+        tune_target(name, converted, run.folder.tuning(name), minutes=tune_minutes or 0.0, say=run.progress.say)
     for name in (HOST, *names):
         _deploy_one(run, name, converted, manifest)
 
@@ -254,10 +260,12 @@ def host_options(recipe: Recipe) -> dict[str, Any]:
 
 def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manifest) -> None:
     options = host_options(run.recipe) if name == HOST else target_options(run.recipe, name)
+    tuned = {} if name == HOST else target_schedules(name, converted, run.folder.tuning(name))
     key = stage_key(
         stage="deploy",
         target=name if name == HOST else load_target(name).model_dump(mode="json"),
         options=options,
+        schedules={layer: asdict(schedule) for layer, schedule in tuned.items()},
         baselines=run.recipe.deploy.baselines if name == HOST else None,
         converted={file: entry.sha256 for file, entry in manifest.files.items()},
         source=source_hash("deploy", "firmware_stub", "convert"),
@@ -268,7 +276,7 @@ def _deploy_one(run: Run, name: str, converted: ConvertedModel, manifest: Manife
             if name == HOST:
                 results = [*run_host(converted, folder, **options), *_run_baselines(run, converted, folder)]
             else:
-                results = run_target(converted, load_target(name), folder, **options)
+                results = run_target(converted, load_target(name), folder, tuned=tuned, **options)
         save_results(results, folder)
         return write_manifest(folder, stage="deploy", key=key, recipe_sha256=run.recipe.sha256())
 

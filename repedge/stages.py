@@ -43,6 +43,10 @@ class RunFolder:
         """The integer model, its vectors and every exported format."""
         return self.path / "convert"
 
+    def tuning(self, target: str) -> Path:
+        """The records of a target's schedule search."""
+        return self.path / "tune" / f"{Path(target).stem}.json"
+
     def deploy(self, target: str) -> Path:
         """One back end's build, profile and result."""
         return self.path / "deploy" / Path(target).stem
@@ -96,7 +100,7 @@ def _recipe_name(marker: Path) -> str | None:
 
 def _clear_run(path: Path) -> None:
     """Remove what a run of repedge wrote, and nothing else."""
-    for name in ("train", ".train.partial", "imported", "convert", "deploy"):
+    for name in ("train", ".train.partial", "imported", "convert", "deploy", "tune"):
         shutil.rmtree(path / name, ignore_errors=True)
     for name in (RECIPE_FILE, "report.json", "report.html", "report.md"):
         (path / name).unlink(missing_ok=True)

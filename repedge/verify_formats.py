@@ -174,6 +174,26 @@ def _compare_library(path: Path, model: IntegerModel) -> None:
     verify_library(ModelLibrary(path.parent, calls, plan_memory(calls), read_elf(path)), model)
 
 
+def _compare_packed_library(path: Path, model: IntegerModel) -> None:
+    content = path.read_bytes()
+    for layer in model.layers:
+        if not _whole_in_packed_library(content, layer):
+            raise Mismatch(
+                f"layer {layer.name}: its constants are not all in {path.name}; they must be, byte for byte; "
+                "run the deploy stage again"
+            )
+
+
+def _whole_in_packed_library(content: bytes, layer: Layer) -> bool:
+    """Constants lie in the executable's pool as they are; the section table (e_shoff, e_shentsize, e_shnum) ends the file."""
+    from convert.tvm_module import layer_constants
+
+    start, entry, count = (int.from_bytes(content[at:to], "little") for at, to in ((40, 48), (58, 60), (60, 62)))
+    return start + entry * count <= len(content) and all(
+        array.tobytes() in content for array in layer_constants(layer).values()
+    )
+
+
 # Firmware and host program
 
 
@@ -253,6 +273,13 @@ FORMATS = (
         "packed indices, codebooks, biases, multipliers and shifts by symbol",
         _compare_library,
         _whole_in_elf,
+    ),
+    Format(
+        "library for TVM's own runtime",
+        ("librepedge_packed.so",),
+        "packed indices, codebooks, biases, multipliers and shifts by content",
+        _compare_packed_library,
+        _whole_in_packed_library,
     ),
     Format(
         "program with the C tables",

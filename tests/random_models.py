@@ -59,7 +59,16 @@ def random_model(
 
 
 def _random_conv(
-    rng, name, quantization, channels, width, stride, bits, activation_bits, per_channel, value
+    rng: np.random.Generator,
+    name: str,
+    quantization: Quantization,
+    channels: int,
+    width: int,
+    stride: int,
+    bits: int,
+    activation_bits: int,
+    per_channel: bool,
+    value: np.ndarray,
 ) -> QuantizedConv:
     codebook = random_codebook(rng, bits)
     indices = rng.integers(0, codebook.size, (width, 3, 3, channels), dtype=np.uint8)
@@ -68,7 +77,7 @@ def _random_conv(
         name,
         stride,
         quantization,
-        Quantization(1.0, -128),
+        Quantization(np.float32(1.0), -128),
         activation_bits,
         bits,
         codebook,
@@ -100,7 +109,9 @@ def _random_conv(
     )
 
 
-def _random_classifier(rng, quantization, channels, classes, pooled) -> QuantizedFullyConnected:
+def _random_classifier(
+    rng: np.random.Generator, quantization: Quantization, channels: int, classes: int, pooled: np.ndarray
+) -> QuantizedFullyConnected:
     codebook = random_codebook(rng, 8)
     indices = rng.integers(0, codebook.size, (classes, channels), dtype=np.uint8)
     total = (pooled.astype(np.float64) - quantization.zero_point) @ codebook[indices].astype(np.float64).T

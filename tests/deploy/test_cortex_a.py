@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
+import numpy as np
 import pytest
 
 from convert.tvm_module import layer_constants
+from convert.tvm_schedule import default_schedule
 from deploy.cortex_a import deploy_cortex_a
 from deploy.targets import load_target
 from tests.deploy.converted_models import converted_model
@@ -35,6 +40,66 @@ def result(converted, target, tmp_path_factory):
 def test_logits_equal_the_reference(result):
     assert result.backend == "tvm_cortex-a53"
     assert (result.exactness.images, result.exactness.logits_mismatched) == (IMAGES, 0)
+
+
+NETS = {
+    "every bit width": {
+        "input_hwc": (12, 8, 16),
+        "widths": (16, 16, 16, 16, 16, 16, 16),
+        "strides": (1, 1, 1, 1, 1, 2, 1),
+        "bit_widths": (8, 7, 6, 5, 4, 3, 2),
+    },
+    "odd channels and sizes, windows copied together": {
+        "input_hwc": (9, 11, 3),
+        "widths": (8, 12, 20, 24, 6, 12),
+        "strides": (1, 2, 1, 1, 1, 1),
+        "bit_widths": (8, 4, 3, 2, 4, 4),
+    },
+    "per tensor, 4-bit activations": {
+        "input_hwc": (8, 8, 1),
+        "widths": (32, 32, 16),
+        "strides": (1, 2, 1),
+        "bit_widths": (8, 4, 4),
+        "activation_bits": 4,
+        "per_channel": False,
+    },
+}
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
+@pytest.mark.parametrize("name", ["cortex-a7", "cortex-a53", "cortex-a72", "cortex-a76"])
+def test_vector_schedules_give_the_logits_of_the_reference(name, net, tmp_path):
+    target = load_target(name)
+    need(target.compiler, target.emulator, "cc")
+    converted = converted_model(random_model(52, **net), tmp_path / "convert", images=3)
+
+    result = deploy_cortex_a(converted, target, tmp_path / "out", images=3)
+
+    assert result.exactness.logits_mismatched == 0
+    schedules = json.loads((tmp_path / "out" / "schedules.json").read_text())
+    assert {schedule["vector"] for schedule in schedules.values()} >= {target.vector}
+
+
+def test_layer_whose_channels_are_not_in_fours_gets_the_portable_kernel(converted):
+    shapes = list(converted.model.shapes())
+
+    schedules = [default_schedule(*pair, "neon") for pair in zip(converted.model.convs, shapes, strict=False)]
+
+    assert [schedule.vector for schedule in schedules] == ["neon", "neon", "portable"]
+
+
+def test_left_shifts_are_exact(target, tmp_path):
+    model = random_model(53, input_hwc=(8, 8, 3), widths=(16, 16), strides=(1, 2), bit_widths=(4, 4))
+    first = model.convs[0]
+    steep = dataclasses.replace(first, weight_scale=first.weight_scale * np.float32(1000))
+    assert (steep.requantization[1] > 0).any()
+    converted = converted_model(
+        dataclasses.replace(model, convs=(steep, model.convs[1])), tmp_path / "convert", images=3
+    )
+
+    result = deploy_cortex_a(converted, target, tmp_path / "out", images=3)
+
+    assert result.exactness.logits_mismatched == 0
 
 
 def test_layers_instructions_sum_to_the_inference(result, converted):

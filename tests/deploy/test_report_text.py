@@ -53,7 +53,7 @@ def test_markdown_escapes_bars_and_lists_every_table(report):
     text = render_markdown(report)
     assert "a\\|b" in text
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## Accuracy", "## Proof", "## Targets", "## Budget", "## Other runtimes",
+        "## Accuracy", "## Proof", "## Targets", "## All back ends", "## Budget", "## Other runtimes",
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,7 @@ ARTEFACTS = {
     ),
     "tvm": Artefact("convert/tvm/module.json", PACKED, MULTIPLIER, change_tensor),
     "so": Artefact("deploy/host/tvm/librepedge_model.so", PACKED, MULTIPLIER, change_byte),
+    "so_packed": Artefact("deploy/host/tvm/librepedge_packed.so", PACKED, MULTIPLIER, change_byte),
     "host": Artefact("deploy/host/c/repedge_host", PACKED, MULTIPLIER, change_byte),
     "elf": Artefact("deploy/cortex-m4/build/repedge.elf", IN_KERNEL_ORDER, MULTIPLIER, change_byte),
 }
@@ -116,7 +117,7 @@ def finished_run(tmp_path_factory) -> Path:
     write_manifest(convert, stage="convert", key="k")
     images = random_images(np.random.default_rng(0), 2, MODEL.input_hwc)
     converted = ConvertedModel(convert, MODEL, Vectors(images, np.zeros(2, np.uint8), run(MODEL, images)))
-    build_library(converted, host_target(), folder / "deploy/host/tvm")
+    build_library(converted, replace(host_target(), packed=True), folder / "deploy/host/tvm")
     run_host_c(converted, folder / "deploy/host/c")
     write_manifest(folder / "deploy/host", stage="deploy", key="k")
     tables = write_tables(MODEL, PLAN, folder / "deploy/cortex-m4/model")
