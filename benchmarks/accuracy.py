@@ -37,7 +37,7 @@ from convert import reference
 from convert.diagonal_split import split_logits
 from convert.from_float import lower_float
 from convert.merge import merge_network
-from repedge.pipeline import git_commit
+from repedge.commit import git_commit
 from train.artefact import read_manifest, write_json, write_text
 from train.checkpoint import load_network
 from train.config import PhaseConfig, QatPhaseConfig, TrainingRecipe

@@ -24,13 +24,13 @@ import torch
 from benchmarks.accuracy_grid import Cell
 from benchmarks.accuracy_hours import seconds_of
 from convert.merge import merge_network
+from repedge.commit import git_commit
 from repedge.fit.allocate import uniform_bits
 from repedge.fit.build_table import sizes_by_shape
 from repedge.fit.choose import Settings
 from repedge.fit.compare import METHODS, Comparison, interval_text, summary, with_seed
 from repedge.fit.nets import Net, Start
 from repedge.fit.target_fit import Request
-from repedge.pipeline import git_commit
 from repedge.progress import Progress
 from repedge.recipe import Recipe, load_recipe
 from train.artefact import write_text

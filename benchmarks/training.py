@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from repedge.pipeline import git_commit
+from repedge.commit import git_commit
 from train.artefact import write_json
 from train.augment import augment
 from train.checkpoint import ModelDescription, build_network

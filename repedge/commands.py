@@ -27,8 +27,8 @@ def _run_of(options: argparse.Namespace) -> Any:
     targets = options.target.split(",") if getattr(options, "target", None) else recipe.deploy.targets
     check_figures_exist(recipe.budget, [load_target(name) for name in targets])
     # imported after the recipe was checked: a typo is answered at once, without loading torch and TVM
-    from repedge.pipeline import Run
     from repedge.progress import Progress
+    from repedge.run import Run
     from repedge.stages import check_run_folder
 
     out = options.out or Path("runs") / recipe.name
@@ -91,9 +91,9 @@ def report(options: argparse.Namespace) -> int:
 
 def _report(current: Any, options: argparse.Namespace, targets: list[str] | None, others: Sequence[Path] = ()) -> int:
     from deploy.report_text import print_summary
-    from repedge import pipeline
+    from repedge.report_stage import report_stage
 
-    content = pipeline.report_stage(current, targets, others)
+    content = report_stage(current, targets, others)
     if options.json:
         print(json.dumps(content, indent=2))
     else:

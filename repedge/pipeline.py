@@ -1,61 +1,29 @@
-"""What each stage reads, depends on and writes: the four stages of a run, on top of the stage runner."""
+"""Training, conversion and deployment as stages: what each reads, depends on and writes."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deploy.backends import AARCH64, HOST, check_ram_limit, run_baselines, run_host, run_target
-from deploy.report_data import RunFacts, build_report
-from deploy.report_html import write_html
-from deploy.report_schema import write_report
-from deploy.report_text import render_markdown
-from deploy.result import BackendResult, ConvertedModel, load_converted, load_results, save_results
+from deploy.result import BackendResult, ConvertedModel, load_converted, save_results
 from deploy.targets import load_target
 from repedge.doctor import tool_versions
-from repedge.neighbours import Others, named_runs, runs_beside
-from repedge.progress import Progress
 from repedge.recipe import Recipe
-from repedge.stages import ROOT, RunFolder, claim_run_folder, finished, run_stage, source_hash, stage_key
+from repedge.run import Run
+from repedge.sources import checkpoint_hashes, source_of
+from repedge.stages import finished, run_stage, source_hash, stage_key
 from repedge.tuning import target_schedules, tune_target
 from repedge.zoo import zoo_key
-from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_manifest, write_text
-from train.checkpoint import MODEL_FILE, ModelDescription, save_description, save_network
-from train.config import NormConfig
-from train.dataset import Dataset, load_dataset
-from train.errors import ArtefactError, ConfigError
-from train.foreign import fold_normalisation, load_foreign
-from train.zoo import source_hashes, training_folder
+from train.artefact import Manifest, read_manifest, write_manifest
+from train.dataset import load_dataset
+from train.errors import ConfigError
+from train.zoo import source_hashes
 
 CALIBRATION_IMAGES = 1024
-
-
-@dataclass(frozen=True)
-class Run:
-    """One invocation: the recipe, its folder and the flags that change per run."""
-
-    recipe: Recipe
-    folder: RunFolder
-    data_dir: Path | None
-    device: str
-    resume: bool
-    force: bool
-    progress: Progress
-
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The recipe's data set, read once for all stages."""
-        return load_dataset(self.recipe.data, self.data_dir)
-
-    def claim(self) -> None:
-        """Take the folder; called once the inputs of the first stage were found good."""
-        claim_run_folder(self.folder, self.recipe.name, self.recipe.to_yaml())
 
 
 def train_stage(run: Run) -> Manifest:
@@ -114,7 +82,7 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     from convert.stage import convert_checkpoint
 
     dataset = run.dataset
-    source = _source_of(run, checkpoint or run.recipe.checkpoint.file)
+    source = source_of(run, checkpoint or run.recipe.checkpoint.file)
     checkpoints = checkpoint_hashes(source, foreign=checkpoint is not None)
     run.claim()
     key = stage_key(
@@ -148,76 +116,6 @@ def convert_stage(run: Run, checkpoint: Path | None = None) -> Manifest:
     if not redone:
         run.progress.say("  convert  up to date")
     return manifest
-
-
-def _source_of(run: Run, checkpoint: Path | None) -> Path:
-    """The training folder that convert reads: the run's own, another one, or a checkpoint file imported as one."""
-    if checkpoint is None:
-        return _training_of(run)
-    if not checkpoint.is_file():
-        return training_folder(str(checkpoint))
-    dataset, config = run.dataset, run.recipe.checkpoint
-    description = ModelDescription(
-        class_names=dataset.class_names,
-        input_hwc=dataset.input_hwc,
-        model=run.recipe.model,
-        norm=NormConfig(kind="bn"),
-        quantize=run.recipe.quantize,
-    )
-    key = stage_key(
-        stage="import",
-        checkpoint=sha256_file(checkpoint),
-        model=description.model_dump(mode="json"),
-        normalisation=[config.input_mean, config.input_std],
-        source=source_hash("train"),
-    )
-
-    def work(folder: Path) -> Manifest:
-        network = load_foreign(checkpoint, description)
-        if config.input_mean is not None and config.input_std is not None:
-            fold_normalisation(network, config.input_mean, config.input_std)
-        save_description(folder, description)
-        save_network(folder, network)
-        return write_manifest(folder, stage="import", key=key)
-
-    run_stage(run.folder.imported, key, work)
-    return run.folder.imported
-
-
-def _training_of(run: Run) -> Path:
-    """The run's own training folder, or, where nothing is to be trained, that of the model it starts from."""
-    start, phases = run.recipe.train.start_from, run.recipe.train
-    if start is None or (run.folder.train / MANIFEST_NAME).is_file():
-        return run.folder.train
-    if phases.qat_phase.epochs:
-        raise ConfigError(
-            f"{run.folder.train}: not trained yet, and train.qat_phase.epochs is {phases.qat_phase.epochs}; run "
-            f"repedge train first, or set train.qat_phase.epochs=0 to convert {start} as it is"
-        )
-    return training_folder(start)
-
-
-def checkpoint_hashes(source: Path, *, foreign: bool) -> dict[str, str]:
-    """SHA-256 of a training folder's files; only a folder from elsewhere may come without a manifest."""
-    if foreign and not (source / MANIFEST_NAME).is_file():
-        names = [MODEL_FILE, *(path.name for path in sorted(source.glob("*.safetensors")))]
-        return {name: sha256_file(source / name) for name in names if (source / name).is_file()}
-    files = read_manifest(source, verify=True).files
-    return {name: entry.sha256 for name, entry in files.items() if name == MODEL_FILE or name.endswith(".safetensors")}
-
-
-def _training_facts(run: Run) -> Manifest:
-    """The training's manifest; for a checkpoint from elsewhere one that only knows the data set."""
-    if (run.folder.train / MANIFEST_NAME).is_file():
-        return read_manifest(run.folder.train)
-    if run.recipe.train.start_from is not None and not run.recipe.train.qat_phase.epochs:
-        return read_manifest(training_folder(run.recipe.train.start_from))
-    dataset = run.dataset
-    facts = {"name": dataset.name, "split_sizes": dataset.split_sizes, "sha256": dataset.sha256}
-    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Manifest(
-        stage="train", key="checkpoint from elsewhere", created_utc=created, metrics={"accuracy": {}, "dataset": facts}
-    )
 
 
 def deploy_stage(run: Run, targets: Sequence[str] | None = None, *, tune_minutes: float | None = None) -> None:
@@ -292,58 +190,3 @@ def _run_baselines(run: Run, converted: ConvertedModel, folder: Path) -> list[Ba
         return []
     images = load_dataset(run.recipe.data, run.data_dir).train_images[:CALIBRATION_IMAGES]
     return run_baselines(converted, folder, names, calibration_images=images)
-
-
-def report_stage(run: Run, targets: Sequence[str] | None = None, others: Sequence[Path] = ()) -> dict[str, Any]:
-    """Assemble report.json, report.html and report.md from the stages' folders, budget included.
-
-    `others` are run folders to compare with; without any, the finished runs of the same data beside this one.
-    """
-    names = [HOST, *(targets or run.recipe.deploy.targets)]
-    missing = [name for name in names if not (run.folder.deploy(name) / "manifest.json").is_file()]
-    if missing:
-        raise ArtefactError(f"{run.folder.path}: no deploy result for {', '.join(missing)}; run the deploy stage first")
-    backends = [result for name in names for result in load_results(run.folder.deploy(name))]
-    recipe, training = run.recipe, _training_facts(run)
-    compared, notices = _compared_runs(run, others, training)
-    report = build_report(
-        train=training,
-        convert=read_manifest(run.folder.convert),
-        convert_folder=run.folder.convert,
-        backends=backends,
-        budget=recipe.budget,
-        facts=RunFacts(
-            name=recipe.name,
-            created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            recipe_sha256=recipe.sha256(),
-            git_commit=git_commit(),
-            seed=recipe.seed,
-            recipe_yaml=recipe.to_yaml(),
-            tool_versions=tool_versions(),
-            targets=tuple(load_target(name) for name in names if name != HOST),
-        ),
-        others=compared,
-    )
-    report["notices"] += notices
-    write_report(report, run.folder.path / "report.json")
-    write_html(report, run.folder.path / "report.html")
-    write_text(run.folder.path / "report.md", render_markdown(report))
-    return report
-
-
-def _compared_runs(run: Run, named: Sequence[Path], training: Manifest) -> tuple[Others, list[str]]:
-    if named:
-        return named_runs(named, run.folder.path), []
-    return runs_beside(run.folder.path, training.metrics.get("dataset", {}).get("sha256"))
-
-
-def git_commit() -> str:
-    """The product's commit, with `-dirty` when its tree is changed; `unknown` outside a checkout."""
-    if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        return "unknown"
-    result = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        capture_output=True,
-        text=True,
-    )
-    return result.stdout.strip() or "unknown"

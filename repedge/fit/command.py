@@ -21,9 +21,9 @@ from repedge.fit.request import budget_of, fitted_recipe, request_of
 from repedge.fit.show import print_fit
 from repedge.fit.target_fit import Request
 from repedge.fit.trained import train_and_check
-from repedge.pipeline import Run
 from repedge.progress import Progress
 from repedge.recipe import Recipe, check_recipe
+from repedge.run import Run
 from repedge.stages import RECIPE_FILE, RunFolder, check_run_folder, claim_run_folder
 from train.artefact import write_json, write_text
 from train.errors import BudgetExceeded, ConfigError

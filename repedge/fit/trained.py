@@ -11,7 +11,8 @@ from deploy.budget import check_budget
 from deploy.config import BudgetConfig
 from repedge.fit.choose import Chosen, bench_of
 from repedge.fit.target_fit import Request
-from repedge.pipeline import Run, train_stage
+from repedge.pipeline import train_stage
+from repedge.run import Run
 from train.errors import Mismatch
 
 
