@@ -52,7 +52,7 @@ bench-formats: setup  ## Weigh the weights inside each artefact (RUNS="runs/a zo
 	$(BIN)/python -m benchmarks.formats $(RUNS)
 
 aarch64: setup  ## Optional: an arm64 Python with tflite-runtime for qemu-user, in build/aarch64-python (needs a network)
-	PYTHON=$(BIN)/python sh deploy/aarch64_python.sh build/aarch64-python
+	sh deploy/aarch64/set_up.sh build/aarch64-python $(BIN)/pip requirements.txt
 
 lint: test-packages setup  ## ruff, mypy, clang-format
 	$(BIN)/ruff format --check .

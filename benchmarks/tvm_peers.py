@@ -14,6 +14,7 @@ from deploy.tool import run_tool
 from train.artefact import write_bytes
 
 HERE = Path(__file__).resolve().parent / "aarch64"
+SET_UP = HERE.parents[1] / "deploy" / "aarch64" / "set_up.sh"
 PEERS = ("tflite-runtime", "ai-edge-litert")
 RUNS = (1, 11)
 VERSIONS_NAME = "versions.txt"
@@ -21,9 +22,9 @@ TIMEOUT_S = 1800
 
 
 def set_up(folder: Path, pip: Path, *, requirements: str = "requirements.txt") -> Path:
-    """The unpacked aarch64 Python with the wheels of a list in `benchmarks/aarch64`, made once."""
+    """The unpacked aarch64 Python with the wheels of a list in `deploy/aarch64`, made once."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["sh", str(HERE / "set_up.sh"), str(folder.absolute()), str(pip), requirements]
+    command = ["sh", str(SET_UP), str(folder.absolute()), str(pip), requirements]
     run_tool(command, cwd=folder, log=folder / "set_up.log", timeout_s=TIMEOUT_S)
     return (folder / "root").absolute()
 

@@ -22,7 +22,7 @@ from deploy.tflite_runtimes import BACKEND_NAMES, EXACT_RUNTIME, TAIL_LINES, TIM
 from train.errors import ToolFailed, ToolMissing
 
 SETUP = Path(__file__).resolve().parents[1] / "build" / "aarch64-python"
-COMPLETE = "complete"  # written last by deploy/aarch64_python.sh
+COMPLETE = "root/versions.txt"  # there once deploy/aarch64/set_up.sh is through
 EMULATOR = "qemu-aarch64"
 CPU = "cortex-a53"
 RUNTIMES = (EXACT_RUNTIME, "tflite_runtime")
