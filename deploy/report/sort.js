@@ -4,7 +4,8 @@
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
-    head.querySelector("button").addEventListener("click", () => {
+    // a column without a button is text that has no order
+    head.querySelector("button")?.addEventListener("click", () => {
       const numeric = head.classList.contains("num");
       const before = head.getAttribute("aria-sort");
       const descending = before ? before === "ascending" : numeric && column > 0;
