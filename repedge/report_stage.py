@@ -19,6 +19,7 @@ from repedge.doctor import tool_versions
 from repedge.neighbours import Others, named_runs, runs_beside
 from repedge.run import Run
 from repedge.sources import training_facts
+from repedge.training_notices import training_notices
 from train.artefact import Manifest, read_manifest, write_text
 from train.errors import ArtefactError
 
@@ -53,7 +54,7 @@ def report_stage(run: Run, targets: Sequence[str] | None = None, others: Sequenc
         ),
         others=compared,
     )
-    report["notices"] += notices
+    report["notices"] += [*training_notices(training.metrics), *notices]
     write_report(report, run.folder.path / "report.json")
     write_html(report, run.folder.path / "report.html")
     write_text(run.folder.path / "report.md", render_markdown(report))
