@@ -22,7 +22,7 @@ from convert.integer_model_file import save_integer_model
 from convert.stage import merge_and_lower
 from repedge.recipe import Recipe, check_recipe, load_recipe
 from repedge.stages import RECIPE_FILE, fresh_folder
-from train.artefact import Manifest, read_manifest, sha256_file, write_json, write_manifest, write_text
+from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_file, write_json, write_manifest, write_text
 from train.checkpoint import INTEGER_MODEL_FILE, checkpoint_path, load_description
 from train.errors import ArtefactError, ConfigError, PipelineError
 from train.layout import macs, parameters
@@ -46,7 +46,7 @@ def add_run(run: Path, name: str, *, zoo: Path = ZOO, force: bool = False) -> Zo
     with fresh_folder(zoo / name) as folder:
         model = _fill(run / "train", folder, is_quantized=match["weights"] is not None)
         kept = _kept_metrics(manifest, is_quantized=model is not None)
-        write_manifest(
+        written = write_manifest(
             folder,
             stage="train",
             key=manifest.key,
@@ -54,6 +54,9 @@ def add_run(run: Path, name: str, *, zoo: Path = ZOO, force: bool = False) -> Zo
             metrics={**kept, "provenance": _provenance(recipe, run, manifest)},
             tool_versions=manifest.tool_versions,
         )
+        # the time of the training, so that adding it again gives the same bytes
+        stamped = written.model_copy(update={"created_utc": manifest.created_utc})
+        write_json(folder / MANIFEST_NAME, stamped.model_dump())
         write_text(folder / RECIPE_FILE, _portable(recipe, name).to_yaml())
         _check_size(folder, name)
     entry = _entry(zoo / name, manifest, recipe, match, model)

@@ -21,9 +21,7 @@ def runs_beside(own: Path, data_sha256: object) -> tuple[Others, list[str]]:
     """Reports in the folders beside `own` that were made from the same data, and what to say of those that cannot be read."""
     found: Others = []
     notices: list[str] = []
-    for folder in sorted(own.resolve().parent.iterdir()):
-        if folder.name == own.resolve().name or not (folder / FILE_NAME).is_file():
-            continue
+    for folder in _folders_beside(own.resolve()):
         try:
             report = read_report(folder)
         except ArtefactError as error:
@@ -32,3 +30,19 @@ def runs_beside(own: Path, data_sha256: object) -> tuple[Others, list[str]]:
         if report["dataset"]["sha256"] == data_sha256:
             found.append((folder.name, report))
     return found, notices
+
+
+def _folders_beside(own: Path) -> list[Path]:
+    """Those with a report. What this user may not look into is none of its runs: a container's `/out` lies beside `/root`."""
+    try:
+        folders = sorted(own.parent.iterdir())
+    except OSError:
+        return []
+    return [folder for folder in folders if folder.name != own.name and _has_report(folder)]
+
+
+def _has_report(folder: Path) -> bool:
+    try:
+        return (folder / FILE_NAME).is_file()
+    except OSError:
+        return False
