@@ -1,177 +1,209 @@
-"""ACCURACY.md from the lines of the accuracy benchmark: one table per factor of the star, then every cell.
+"""ACCURACY.md from the lines of the accuracy benchmark: the goals first, then the evidence, then every cell.
 
 Differences are paired over seeds: mean ± half of the 95 % interval (Student's t), which needs two seeds or more.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 from pathlib import Path
-from typing import Any
 
-from benchmarks.accuracy_grid import Factors, Grid, Value, cells_of, make_cell
+from benchmarks.accuracy_goals import Goal, loss_table, method_goals, uniform_table
+from benchmarks.accuracy_grid import Grid, Value
+from benchmarks.accuracy_lookup import Line, Results
+from benchmarks.accuracy_outlier import KERNELS, bit_curves, curves_table, kernel_row, outlier_section
 from benchmarks.accuracy_plots import Dot, dot_plot, line_plot
+from benchmarks.accuracy_products import flagship_goals, step_goals
+from benchmarks.accuracy_rivals import default_section, rivals_section, summary_lines
+from benchmarks.accuracy_statistics import NOTHING, half_interval, paired, shown, table
 from train.artefact import write_text
+from train.zoo import INDEX_FILE, ZOO
 
-Line = dict[str, Any]
-# 97.5 % quantile of Student's t by degrees of freedom; the normal's beyond
-T_QUANTILE = [math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
-NORMAL_QUANTILE = 1.96
+LOSSES_TEXT = """## What ClusterQAT loses
+
+The float reference of every loss is, seed by seed, the better of the float net and the same net trained on for the QAT
+epochs with the same schedule and distillation (quantizer `float`, `trained on`). Seeds without both are left out."""
+TRAINING = Path(__file__).parent / "results" / "training.json"
 
 
 def write_tables(path: Path, grid: Grid, lines: dict[str, Line]) -> None:
     """Write the page and, beside it, its plots."""
-    drawn = plots(grid, lines)
+    results = Results(grid, lines)
+    drawn = plots(results)
     for name, content in drawn.items():
         write_text(path.with_name(f"{path.stem.lower()}_{name}.svg"), content)
-    write_text(path, tables(grid, lines, {name: f"{path.stem.lower()}_{name}.svg" for name in drawn}))
+    write_text(path, page(results, path.parent, {name: f"{path.stem.lower()}_{name}.svg" for name in drawn}))
 
 
-def plots(grid: Grid, lines: dict[str, Line]) -> dict[str, str]:
+def plots(results: Results) -> dict[str, str]:
     """Name -> SVG: one per factor with two values or more, and quantized accuracy over weight bits."""
     found = {}
-    for factor, values in grid.star.items():
+    for factor in results.grid.star:
         dots = []
-        for value in dict.fromkeys([grid.default[factor], *values]):
-            done = [line["top1_validation"] for line in _done(grid, lines, {factor: value}).values()]
+        for value in values_of(results, factor):
+            done = list(results.find(**{factor: value}).values("top1_validation").values())
             if done:
                 dots.append(Dot(str(value), statistics.fmean(done), half_interval(done)))
         if len(dots) > 1:
             found[factor] = dot_plot(f"{factor}: validation top-1, percent", dots)
-    curves = bit_curves(grid, lines)
-    if curves:
+    if curves := bit_curves(results):
         found["bits"] = line_plot("Weight bits: validation top-1, percent", curves)
     return found
 
 
-def bit_curves(grid: Grid, lines: dict[str, Line]) -> dict[str, dict[int, float]]:
-    """`norm, quantizer` -> weight bits -> accuracy, for the default's other factors, where two widths or more were measured."""
-    curves: dict[str, dict[int, float]] = {}
-    for cell in cells_of(grid):
-        line, free = lines.get(cell.key), {"norm", "quantizer", "weight_bits"}
-        usual = all(cell.factors[f] == value for f, value in grid.default.items() if f not in free)
-        if line is None or line["pruned"] or not usual or "weight_bits" not in cell.factors:
-            continue
-        name = ", ".join(str(cell.factors[factor]) for factor in ("norm", "quantizer") if factor in cell.factors)
-        curves.setdefault(name, {})[int(cell.factors["weight_bits"])] = line["top1_validation"]
-    return {name: curve for name, curve in curves.items() if len(curve) > 1}
-
-
-def tables(grid: Grid, lines: dict[str, Line], plot_files: dict[str, str] | None = None) -> str:
+def page(
+    results: Results, folder: Path, plot_files: dict[str, str], *, zoo: Path = ZOO, training: Path = TRAINING
+) -> str:
     """The page as Markdown; `plot_files` are the names of its plots' files."""
-    images = {name: f"![{name}]({file})" for name, file in (plot_files or {}).items()}
-    cells = cells_of(grid)
-    known = [lines[cell.key] for cell in cells if cell.key in lines]
-    pruned = sum(line["pruned"] for line in known)
-    notes = sorted({note for line in known for note in line.get("dataset_notes", [])})
-    default = " · ".join(f"{factor} {value}" for factor, value in grid.default.items())
+    images = {name: f"![{name}]({file})" for name, file in plot_files.items()}
+    goals = [*method_goals(results), *flagship_goals(zoo / INDEX_FILE), *step_goals(training)]
     parts = [
         "# Accuracy",
         "Generated by `make bench-accuracy` from its results file; do not edit.",
-        f"{len(known)} of {len(cells)} cells are finished, {pruned} of them pruned. Top-1 accuracy in percent on the validation "
-        "split; the test split is measured for chosen rows only. Default: " + default + ".",
-        "`float` is the better of the float net and, where the grid holds that cell (quantizer `float`), the same net trained on "
-        "for the QAT epochs; `loss` is float − quantized; `against default` is the paired difference to the default cell. ± is "
-        "half of a 95 % interval over seeds, absent with one seed.",
-        *(f"Data: {note}" for note in notes),
+        summary(results, goals),
+        conditions(results),
+        outlier_section(results),
+        LOSSES_TEXT,
+        loss_table(results),
+        "## ClusterQAT against uniform steps\n\n" + uniform_table(results),
+        default_section(results),
+        rivals_section(results, folder),
+        "## Weight bits, by norm and quantizer\n\nMeans over the seeds that were run.\n\n"
+        + "\n\n".join([*([images["bits"]] if "bits" in images else []), curves_table(results)]),
     ]
-    for factor, values in grid.star.items():
-        parts += [_factor_table(grid, lines, factor, values), *([images[factor]] if factor in images else [])]
-    if "bits" in images:
-        parts.append("## Weight bits, by norm and quantizer\n\n" + images["bits"])
-    return "\n\n".join([*parts, _all_cells(grid, known)]) + "\n"
+    for factor in results.grid.star:
+        parts += [factor_table(results, factor), *([images[factor]] if factor in images else [])]
+    return "\n\n".join([*parts, missing_cells(results), all_cells(results)]) + "\n"
 
 
-def _factor_table(grid: Grid, lines: dict[str, Line], factor: str, values: list[Any]) -> str:
-    rows = [
-        f"## {factor}",
-        "",
-        "| value | seeds | float | quantized | loss | against default | test |",
-        "|---|---|---|---|---|---|---|",
+def summary(results: Results, goals: list[Goal]) -> str:
+    """The first screen: goals, the outlier in one line each, and the defaults."""
+    counted = [goal.verdict for goal in goals if not goal.is_report]
+    reached = sum(verdict is not None and verdict.reached for verdict in counted)
+    missed = sum(verdict is not None and not verdict.reached for verdict in counted)
+    head = f"{reached} of {len(counted)} goals reached, {missed} missed, {counted.count(None)} not measured."
+    kernels = [kernel_row(results, name, measure) for name, measure in KERNELS[:3]]
+    outlier = [
+        f"- {name}: {plain} with plain BN, {ours} with OABN ({seeds} paired seeds)"
+        + (f"; {missing}" if missing else "")
+        + "."
+        for name, seeds, plain, ours, _, missing in kernels
     ]
-    for value in dict.fromkeys([grid.default[factor], *values]):
-        done = _done(grid, lines, {factor: value})
-        if not done:
-            state = "pruned" if any(_seeded(grid, lines, {factor: value}).values()) else "not run"
-            rows.append(f"| {value} | 0 | {state} | | | | |")
-            continue
-        base = {seed: _line(grid, lines, {"seed": seed}) for seed in done}
-        float_top1 = {seed: float_reference(line, lines) for seed, line in done.items()}
-        quantized = {seed: line["top1_validation"] for seed, line in done.items()}
-        pairs = [quantized[s] - line["top1_validation"] for s, line in base.items() if line and not line["pruned"]]
-        tests = [line["top1_test"] for line in done.values() if "top1_test" in line]
-        rows.append(
-            f"| {value} | {len(done)} | {interval(list(float_top1.values()))} | {interval(list(quantized.values()))} | "
-            f"{interval([float_top1[s] - quantized[s] for s in done])} | "
-            f"{'–' if value == grid.default[factor] else interval(pairs, sign=True)} | {interval(tests)} |"
-        )
-    return "\n".join(rows)
+    lines = [*outlier, *(f"- {sentence}" for sentence in summary_lines(results))]
+    return "\n\n".join(
+        [head, table(["goal", "measured", "on", "verdict"], [goal.row for goal in goals]), "\n".join(lines)]
+    )
 
 
-def _seeded(grid: Grid, lines: dict[str, Line], choice: Factors) -> dict[Value, Line | None]:
-    """Seed -> line of the default with this choice."""
-    seeds = sorted({cell.factors["seed"] for cell in cells_of(grid)}, key=str)
-    return {seed: _line(grid, lines, {**choice, "seed": seed}) for seed in seeds}
-
-
-def _done(grid: Grid, lines: dict[str, Line], choice: Factors) -> dict[Value, Line]:
-    """The finished, not pruned ones of `_seeded`."""
-    found = _seeded(grid, lines, choice)
-    return {seed: line for seed, line in found.items() if line is not None and not line["pruned"]}
-
-
-def _line(grid: Grid, lines: dict[str, Line], choice: Factors) -> Line | None:
-    return lines.get(make_cell(grid, {**grid.default, **choice}).key)
-
-
-def float_reference(line: Line, lines: dict[str, Line]) -> float:
-    """The float net's accuracy, or that of the same net trained on (quantizer `float`) where it is better."""
-    same = ("size", "norm", "seed", "epochs", "float_epochs")
-    trained_on = [
-        other["top1_validation"]
-        for other in lines.values()
-        if other.get("quantizer") == "float" and not other["pruned"] and all(other.get(k) == line.get(k) for k in same)
-    ]
-    return float(max([line["top1_float"], *trained_on]))
-
-
-def interval(values: list[float], *, sign: bool = False) -> str:
-    """`mean ± half interval`; the mean alone for one value, empty for none.
-
-    >>> interval([1.0, 2.0, 3.0])
-    '2.00 ± 2.48'
-    """
-    if not values:
-        return ""
-    mean, half = f"{statistics.fmean(values):{'+' if sign else ''}.2f}", half_interval(values)
-    return mean if half is None else f"{mean} ± {half:.2f}"
-
-
-def half_interval(values: list[float]) -> float | None:
-    """Half of the mean's 95 % interval; None for one value."""
-    if len(values) < 2:
-        return None
-    freedom = len(values) - 1
-    quantile = T_QUANTILE[freedom] if freedom < len(T_QUANTILE) else NORMAL_QUANTILE
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
-
-
-def _all_cells(grid: Grid, known: list[Line]) -> str:
-    factors = list(grid.default)
-    header = [*factors, "epochs", "float", "quantized", "largest identity scale", "largest kurtosis", "test"]
-    rows = ["## All cells", "", f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    for line in known:
-        measured = [line["epochs"], _number(line.get("top1_float"))]
-        measured += ["pruned" if line["pruned"] else _number(line["top1_validation"])]
-        measured += [
-            _number(line.get("identity_scale_max")),
-            _number(max(line.get("kurtosis", {}).values(), default=None)),
+def conditions(results: Results) -> str:
+    """How all that was measured: cells, schedule, splits, data."""
+    known, grid = results.lines, results.grid
+    pruned = sum(line["pruned"] for line in known)
+    default = " · ".join(f"{factor} {value}" for factor, value in grid.default.items())
+    recipe = results.cells[0].recipe
+    weights, phases = recipe.quantize.weights, recipe.train
+    schedules = sorted({(line["float_epochs"], line["epochs"]) for line in known if line["epochs"]})
+    epochs = ", ".join(f"{first} float + {second} QAT" for first, second in schedules) or "none yet"
+    notes = sorted({note for line in known for note in line.get("dataset_notes", [])})
+    tests = sum("top1_test" in line for line in known)
+    share = f"{100 * recipe.data.validation_share:g} %"
+    return "\n\n".join(
+        [
+            "## How it was measured",
+            f"{len(known)} of {len(results.cells)} cells are finished, {pruned} of them pruned. Default: {default}. "
+            f"Epochs: {epochs}; QAT at a rate of {phases.qat_phase.learning_rate:g}. First layer "
+            f"{weights.first_bit_width} bit, classifier {weights.last_bit_width} bit, every other layer at the width named; "
+            "image and logits 8 bit.",
+            "Top-1 accuracy in percent. Everything is chosen and, unless a row says test, measured on the validation split "
+            f"({share} of the training images); the test split was measured for {tests} chosen cells. ± is half of a 95 % "
+            "interval (Student's t) over seeds, absent with one seed; `within noise` says that the interval holds the goal "
+            "itself. – is a number that was not measured, and the row says why.",
+            *(f"Data: {note}." for note in notes),
         ]
+    )
+
+
+def values_of(results: Results, factor: str) -> list[Value]:
+    """The default's value of a factor, then the star's."""
+    return list(dict.fromkeys([results.grid.default[factor], *results.grid.star[factor]]))
+
+
+def factor_table(results: Results, factor: str) -> str:
+    """Every value of one factor, the rest as the default."""
+    base, rows = results.find().values("top1_validation"), []
+    for value in values_of(results, factor):
+        found = results.find(**{factor: value})
+        quantized = found.values("top1_validation")
+        references = {seed: results.reference(line) for seed, line in found.lines.items()}
+        losses = [reference - quantized[seed] for seed, (reference, _) in references.items() if reference is not None]
+        mark = "" if all(complete for _, complete in references.values()) else " †"
+        against = NOTHING if value == results.grid.default[factor] else shown(paired(quantized, base), sign=True)
+        floats = [reference for reference, _ in references.values() if reference is not None]
+        columns = [shown(column) for column in (floats, list(quantized.values()), losses)]
+        tests = shown(list(found.values("top1_test").values()))
         rows.append(
-            f"| {' | '.join(str(v) for v in [*(line[f] for f in factors), *measured, _number(line.get('top1_test'))])} |"
+            [value, len(found.lines), columns[0] + mark, columns[1], columns[2] + mark, against, tests, found.state]
         )
-    return "\n".join(rows)
+    header = ["value", "seeds", "float", "quantized", "loss", "against default", "test", "missing"]
+    note = (
+        "\n\n† the same net trained on in float is missing: against the float net alone."
+        if any("†" in str(row[2]) for row in rows)
+        else ""
+    )
+    return f"## Factor {factor}\n\n{table(header, rows)}{note}"
+
+
+def missing_cells(results: Results) -> str:
+    """What the grid holds and nobody ran, and what was given up."""
+    known = {cell.key for cell in results.cells if cell.key in results.all_lines}
+    lines = [f"- not run: {_described(results, cell.factors)}" for cell in results.cells if cell.key not in known]
+    lines += [
+        f"- pruned: {_described(results, line)} ({line.get('pruned_reason', '')})"
+        for line in results.lines
+        if line["pruned"]
+    ]
+    return "## Missing cells\n\n" + ("\n".join(lines) if lines else "None.")
+
+
+def _described(results: Results, factors: Line) -> str:
+    """The factors that differ from the default, and the seed."""
+    different = [f"{f} {factors[f]}" for f, value in results.grid.default.items() if factors[f] != value or f == "seed"]
+    return ", ".join(different) or "the default"
+
+
+def all_cells(results: Results) -> str:
+    """One row per finished cell."""
+    factors = list(results.grid.default)
+    header = [
+        *factors,
+        "epochs",
+        "float",
+        "quantized",
+        "identity ratio",
+        "identity scale",
+        "largest kurtosis",
+        "test",
+        "float on test",
+    ]
+    rows = []
+    for line in results.lines:
+        quantized = "pruned" if line["pruned"] else _number(line["top1_validation"])
+        kernels = [
+            line.get("identity_ratio_max"),
+            line.get("identity_scale_max"),
+            max(line.get("kurtosis", {}).values(), default=None),
+        ]
+        tests = [line.get("top1_test"), line.get("top1_float_test")]
+        rows.append(
+            [
+                *(line[f] for f in factors),
+                line["epochs"],
+                _number(line.get("top1_float")),
+                quantized,
+                *map(_number, [*kernels, *tests]),
+            ]
+        )
+    return "## All cells\n\n" + table(header, rows)
 
 
 def _number(value: float | None) -> str:

@@ -11,9 +11,11 @@ import yaml
 import benchmarks.accuracy as accuracy
 from benchmarks.accuracy_facts import float_facts
 from benchmarks.accuracy_grid import cells_of, load_grid
+from benchmarks.accuracy_lookup import Results
+from benchmarks.accuracy_outlier import bit_curves
 from benchmarks.accuracy_plots import line_plot
 from benchmarks.accuracy_share import Share
-from benchmarks.accuracy_tables import bit_curves, interval
+from benchmarks.accuracy_statistics import interval
 from tests.train.small_networks import small_network
 from train.config import NormConfig
 from train.dataset import load_dataset
@@ -105,7 +107,7 @@ def test_hopeless_cells_are_pruned_with_a_reason_and_kept_as_done(tmp_path):
     lines = lines_of(tmp_path)
     assert [line["pruned"] for line in lines] == [True, True]
     assert "float epoch 1: validation" in lines[0]["pruned_reason"]
-    assert "| cluster | 0 | pruned |" in (tmp_path / "ACCURACY.md").read_text()
+    assert "| cluster | 0 | – | – | – | – | – | pruned |" in (tmp_path / "ACCURACY.md").read_text()
 
 
 def test_test_split_is_measured_for_matching_cells_only(bench_folder):
@@ -176,8 +178,9 @@ def test_plots_stand_beside_the_page_and_are_xml(bench_folder):
 
 def test_bit_curves_join_the_widths_of_one_norm_and_quantizer():
     grid = load_grid(accuracy.HERE / "accuracy_grid.yaml")
-    lines = {cell.key: {"pruned": False, "top1_validation": float(n)} for n, cell in enumerate(cells_of(grid))}
-    curves = bit_curves(grid, lines)
+    cells = enumerate(cells_of(grid))
+    lines = {cell.key: {**cell.factors, "pruned": False, "top1_validation": float(n)} for n, cell in cells}
+    curves = bit_curves(Results(grid, lines))
     assert set(curves["bn, ptq-repapq"]) == {4, 3}
     ElementTree.fromstring(line_plot("bits", curves))
 
