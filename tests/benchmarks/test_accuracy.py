@@ -11,8 +11,9 @@ import yaml
 import benchmarks.accuracy as accuracy
 from benchmarks.accuracy_grid import cells_of, load_grid
 from benchmarks.accuracy_plots import line_plot
-from benchmarks.accuracy_share import Share
+from benchmarks.accuracy_share import cells_of_share
 from benchmarks.accuracy_tables import bit_curves, interval
+from benchmarks.jobs import Share
 from train.dataset import load_dataset
 from train.errors import ConfigError
 
@@ -148,7 +149,7 @@ def test_two_processes_share_the_cells_and_one_results_file(bench_folder, tmp_pa
 
 def test_shares_are_disjoint_whole_and_keep_cells_of_one_float_net_together():
     cells = cells_of(load_grid(accuracy.HERE / "accuracy_grid.yaml"))
-    shares = [Share(number, 3).cells(cells) for number in range(3)]
+    shares = [cells_of_share(Share(number, 3), cells) for number in range(3)]
     assert sorted(cell.key for share in shares for cell in share) == sorted(cell.key for cell in cells)
     owners = [{cell.float_key for cell in share} for share in shares]
     assert not owners[0] & owners[1] | owners[0] & owners[2] | owners[1] & owners[2]
