@@ -1,34 +1,31 @@
 """The accuracy benchmark: trains every cell of a grid that has no line yet, one JSON line per cell, then the tables.
 
     python -m benchmarks.accuracy [--grid FILE] [--results FILE] [--tables FILE] [--work DIR] [--only-state]
-                                  [--test factor=value ...] [--data-dir DIR] [--device NAME] [--jobs N]
+                                  [--test factor=value ...] [--facts] [--data-dir DIR] [--device NAME] [--jobs N]
 
 It states the hours before it starts, can be interrupted at any time (a cell goes on after its last whole epoch) and
 never repeats a finished cell. Cells are measured on the validation split; `--test` measures the test split for the
-finished cells that match, and for nothing else. With `--jobs N` that many processes share the cells: those with the same
-float net stay together, every process appends its lines to the one results file under a lock.
+finished cells that match (and of their float nets), and for nothing else. With `--jobs N` that many processes share
+the cells: those with the same float net stay together, every process appends its lines to the one results file.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
-import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.accuracy_bench import Bench
 from benchmarks.accuracy_facts import float_facts
-from benchmarks.accuracy_grid import Cell, Grid, cells_of, load_grid
+from benchmarks.accuracy_grid import Cell, cells_of, load_grid
 from benchmarks.accuracy_hours import seconds_of
 from benchmarks.accuracy_share import cells_of_share
 from benchmarks.accuracy_tables import write_tables
@@ -38,76 +35,24 @@ from convert.diagonal_split import split_logits
 from convert.from_float import lower_float
 from convert.merge import merge_network
 from repedge.commit import git_commit
-from train.artefact import read_manifest, write_json, write_text
+from repedge.results_file import Line
+from train.artefact import read_manifest, write_json
 from train.checkpoint import load_network
 from train.config import PhaseConfig, QatPhaseConfig, TrainingRecipe
-from train.dataset import Dataset, load_dataset
+from train.dataset import load_dataset
 from train.errors import PipelineError
 from train.evaluate import top1
 from train.loop import train_model
+from train.model import RepVGG
 from train.split import split_validation
 
 HERE = Path(__file__).parent
 CALIBRATION_IMAGES = 1024
 PRUNED_FILE = "pruned.json"
-Line = dict[str, Any]
 
 
 class CellPruned(Exception):
     """A cell that its validation accuracy showed to be hopeless; not an error."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One invocation."""
-
-    grid: Grid
-    results: Path
-    work: Path
-    dataset: Dataset
-    data_dir: Path | None = None
-    device: str = "cpu"
-
-    def lines(self) -> dict[str, Line]:
-        """The finished cells by key; a last line cut short by a crash is dropped."""
-        if not self.results.is_file():
-            return {}
-        found = {}
-        for text in self.results.read_text().splitlines():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                continue
-            found[line["cell"]] = line
-        return found
-
-    def keep(self, line: Line) -> None:
-        """Append one finished cell; other processes may do so at the same time."""
-        with self._locked():
-            if self.results.is_file():
-                content = self.results.read_bytes()
-                if content and not content.endswith(b"\n"):  # a line that a crash cut short
-                    os.truncate(self.results, content.rfind(b"\n") + 1)
-            with self.results.open("a") as handle:
-                handle.write(json.dumps(line, sort_keys=True) + "\n")
-                handle.flush()
-                os.fsync(handle.fileno())
-
-    def change(self, cell: str, facts: Line) -> None:
-        """Add facts to the line of a finished cell."""
-        with self._locked():
-            lines = self.lines()
-            lines[cell] |= facts
-            write_text(self.results, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines.values()))
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Alone with the results file, among all processes of this machine."""
-        self.results.parent.mkdir(parents=True, exist_ok=True)
-        self.work.mkdir(parents=True, exist_ok=True)
-        with (self.work / "results.lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
 
 
 def run_bench(bench: Bench, *, say: Callable[[str], None], share: Share = WHOLE) -> dict[str, Line]:
@@ -208,8 +153,7 @@ def _train(
 def measure(bench: Bench, cell: Cell, images: np.ndarray, labels: np.ndarray) -> float:
     """Top-1 accuracy in percent of the quantized net: fake-quantized after QAT, the integer model after PTQ."""
     if cell.recipe.train.qat_phase.epochs:
-        network = load_network(train_quantized(bench, cell), "qat").to(memory_format=torch.channels_last)
-        return top1(network, torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels.astype(np.int64)))
+        return _top1(load_network(train_quantized(bench, cell), "qat"), images, labels)
     network = load_network(train_float(bench, cell), "float")
     merged = merge_network(network, bench.dataset.input_hwc)
     calibration = bench.dataset.train_images[:CALIBRATION_IMAGES]
@@ -220,6 +164,11 @@ def measure(bench: Bench, cell: Cell, images: np.ndarray, labels: np.ndarray) ->
     return reference.top1(reference.run(model, images), labels)
 
 
+def _top1(network: RepVGG, images: np.ndarray, labels: np.ndarray) -> float:
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)  # (N, H, W, C) -> (N, C, H, W), channels last
+    return top1(network.to(memory_format=torch.channels_last), pixels, torch.from_numpy(labels.astype(np.int64)))
+
+
 def validation_split(bench: Bench, recipe: TrainingRecipe) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W, C) and labels of the recipe's validation split."""
     dataset = bench.dataset
@@ -228,17 +177,30 @@ def validation_split(bench: Bench, recipe: TrainingRecipe) -> tuple[np.ndarray, 
 
 
 def measure_test(bench: Bench, wanted: dict[str, str], *, say: Callable[[str], None]) -> dict[str, Line]:
-    """Add `top1_test` to the finished cells whose factors match; returns all lines."""
-    lines = bench.lines()
+    """Add `top1_test` and `top1_float_test` to the finished cells whose factors match; returns all lines."""
+    lines, images, labels = bench.lines(), bench.dataset.test_images, bench.dataset.test_labels
+    float_nets: dict[str, float] = {}
     for cell in cells_of(bench.grid):
         line = lines.get(cell.key)
         matches = all(str(cell.factors.get(factor)) == value for factor, value in wanted.items())
-        if line is None or line["pruned"] or "top1_test" in line or not matches:
+        if line is None or line["pruned"] or {"top1_test", "top1_float_test"} <= set(line) or not matches:
             continue
-        line["top1_test"] = measure(bench, cell, bench.dataset.test_images, bench.dataset.test_labels)
-        bench.change(cell.key, {"top1_test": line["top1_test"]})
-        say(f"{_name(cell)}: test {line['top1_test']:.2f} %")
+        if cell.float_key not in float_nets:
+            float_nets[cell.float_key] = _top1(load_network(train_float(bench, cell), "float"), images, labels)
+        facts = {"top1_test": measure(bench, cell, images, labels), "top1_float_test": float_nets[cell.float_key]}
+        line |= facts
+        bench.change(cell.key, facts)
+        say(f"{_name(cell)}: test {line['top1_test']:.2f} %, its float net {line['top1_float_test']:.2f} %")
     return lines
+
+
+def refresh_facts(bench: Bench) -> dict[str, Line]:
+    """Measure the kernels of every kept float net again and put that into the lines; returns all lines."""
+    for cell in cells_of(bench.grid):
+        folder = bench.work / f"float-{cell.float_key[:16]}"
+        if cell.key in bench.lines() and (folder / "float.safetensors").is_file():
+            bench.change(cell.key, float_facts(load_network(folder, "float")))
+    return bench.lines()
 
 
 def _name(cell: Cell) -> str:
@@ -266,6 +228,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only-state", action="store_true", help="state the hours and stop")
     parser.add_argument("--test", nargs="+", metavar="factor=value", help="measure the test split of matching cells")
     parser.add_argument(
+        "--facts", action="store_true", help="measure the kept float nets' kernels again; trains nothing"
+    )
+    parser.add_argument(
         "--jobs", type=int, default=1, help="processes that share the cells (give the recipe's threads to each)"
     )
     parser.add_argument("--share", type=Share.parse, default=WHOLE, metavar="K/N", help="only this share of the cells")
@@ -280,6 +245,8 @@ def main(arguments: list[str] | None = None) -> int:
         bench = Bench(grid, options.results, options.work, dataset, options.data_dir, options.device)
         if options.test:
             lines = measure_test(bench, dict(item.split("=", 1) for item in options.test), say=say)
+        elif options.facts:
+            lines = refresh_facts(bench)
         else:
             if options.share == WHOLE:
                 say(state_work(bench))

@@ -30,7 +30,7 @@ from train.log import LOG_FILE
 from train.zoo import INDEX_FILE, PREFIX, ZOO, ZooIndex, ZooModel, load_index
 
 NAME = re.compile(
-    r"(?P<data>[a-z0-9]+)-(?P<size>[a-z0-9]+)-(float|w(?P<weights>\d)a(?P<activations>\d))(-[a-z0-9.-]+)?"
+    r"(?P<data>[a-z0-9]+)-(?P<size>[a-z0-9]+)-(?P<bits>float|w(?P<weights>\d)a(?P<activations>\d))(?P<variant>-[a-z0-9.-]+)?"
 )
 LARGEST_BYTES = 1_500_000
 FLOAT_FILE = "float.safetensors"
@@ -75,7 +75,7 @@ def _check_name(name: str, recipe: Recipe, *, is_quantized: bool) -> re.Match[st
     size = recipe.model.size or "<size>"
     match = NAME.fullmatch(name)
     wanted = f"{recipe.data.name}-{size}-{bits}"
-    agrees = match is not None and match["data"] == recipe.data.name and match[3] == bits
+    agrees = match is not None and match["data"] == recipe.data.name and match["bits"] == bits
     if match is None or not agrees or (recipe.model.size not in (None, match["size"])):
         raise ConfigError(f"zoo: name {name} does not fit this run; allowed is {wanted}, or {wanted}-<variant>")
     return match

@@ -36,7 +36,7 @@ model:
 
 train:
   float_phase: {{epochs: 20, learning_rate: 0.1, warmup_epochs: 1}}
-  qat_phase: {{epochs: 10, learning_rate: 0.005, warmup_epochs: 1}}   # without a warm-up a QAT phase may collapse
+  qat_phase: {{epochs: 10, learning_rate: 0.0015, warmup_epochs: 1}}   # AdamW
 
 quantize:
   weights:

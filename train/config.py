@@ -125,10 +125,11 @@ class DistillationConfig(Section):
 
 
 class PhaseConfig(Section):
-    """One training phase: SGD with momentum, warm-up, cosine to zero, EMA of the weights."""
+    """One training phase: SGD with momentum or AdamW, warm-up, cosine to zero, EMA of the weights."""
 
     epochs: int = Field(ge=0)
     batch_size: int = Field(128, ge=2)
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd: Nesterov; adamw: β₂ = 0.99, `momentum` is β₁")
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
@@ -144,6 +145,14 @@ class PhaseConfig(Section):
 
 class QatPhaseConfig(PhaseConfig):
     """The QAT phase: without a teacher it distils from its own float net."""
+
+    optimizer: Literal["sgd", "adamw"] = Field(
+        "adamw", description="a merged net has no norm left to even its gradients out: adamw does; rates near 0.001"
+    )
+    learning_rate: float = Field(0.0015, gt=0)
+    fold_branches: bool = Field(
+        True, description="start from t·W, γ = σ = 1 in every branch, so that a rate means the same in all layers"
+    )
 
 
 class WeightQuantizerConfig(Section):
@@ -162,7 +171,9 @@ class WeightQuantizerConfig(Section):
     per_channel_scale: bool = False
     recluster_until: float = Field(0.5, ge=0, le=1, description="share of the QAT phase with a Lloyd refresh per epoch")
     freeze_from: float = Field(0.85, ge=0, le=1, description="share of the QAT phase after which indices are frozen")
-    codebook_learning_rate_factor: float = Field(0.1, gt=0)
+    codebook_learning_rate_factor: float = Field(
+        1.0, gt=0, description="of the phase's rate, for entries in grid units"
+    )
     max_entries: int = Field(
         255, ge=3, le=255, description="cluster, dkm: entries per codebook; 32 fit Ethos-U's palette"
     )
@@ -223,7 +234,7 @@ class TrainConfig(Section):
     start_from: str | None = None
     continue_from: str | None = None
     float_phase: PhaseConfig = PhaseConfig(epochs=20)
-    qat_phase: QatPhaseConfig = QatPhaseConfig(epochs=10, learning_rate=0.01)
+    qat_phase: QatPhaseConfig = QatPhaseConfig(epochs=10)
     threads: int = Field(0, ge=0, description="CPU threads; 0 = all")
 
     @model_validator(mode="after")

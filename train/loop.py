@@ -158,7 +158,7 @@ class _Training:
         if self.recipe.train.qat_phase.epochs:
             network = self._place(load_network(self.folder, "float"))
             self.partner = FloatPartner(network)
-            start_qat(network, self._calibration_images())
+            start_qat(network, self._calibration_images(), fold=self.recipe.train.qat_phase.fold_branches)
             self._run_phase(network, found if in_qat else None)
         elif self.float_from is not None:
             self.description = adopt_quantized(self.float_from, self.folder) or self.description

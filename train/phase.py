@@ -39,23 +39,27 @@ class Splits:
     validation_labels: Tensor
 
 
-def make_optimizer(network: RepVGG, config: PhaseConfig, *, codebook_factor: float) -> torch.optim.SGD:
-    """SGD with Nesterov momentum; weight decay on kernels only (and γ of identities on request), a rate of their own for codebooks."""
+ADAM_SECOND_MOMENTUM = 0.99  # phases are short: a few hundred steps an epoch
+
+
+def make_optimizer(network: RepVGG, config: PhaseConfig, *, codebook_factor: float) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW; weight decay on kernels only (and γ of identities on request), a rate of their own for codebooks."""
     groups: dict[str, list[nn.Parameter]] = {"kernels": [], "codebooks": [], "others": []}
     for name, parameter in network.named_parameters():
         decays = parameter.ndim > 1 or (network.norm.decay_identity and name.endswith("norm_identity.weight"))
         kind = "codebooks" if name.endswith("centroids") else "kernels" if decays else "others"
         groups[kind].append(parameter)
+    described = [
+        {"params": groups["kernels"], "weight_decay": config.weight_decay, "factor": 1.0},
+        {"params": groups["codebooks"], "weight_decay": 0.0, "factor": codebook_factor},
+        {"params": groups["others"], "weight_decay": 0.0, "factor": 1.0},
+    ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(
+            described, lr=config.learning_rate, betas=(config.momentum, ADAM_SECOND_MOMENTUM), fused=True
+        )
     return torch.optim.SGD(
-        [
-            {"params": groups["kernels"], "weight_decay": config.weight_decay, "factor": 1.0},
-            {"params": groups["codebooks"], "weight_decay": 0.0, "factor": codebook_factor},
-            {"params": groups["others"], "weight_decay": 0.0, "factor": 1.0},
-        ],
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-        fused=True,
+        described, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
     )
 
 
@@ -71,7 +75,7 @@ class PhaseRun:
     recipe: TrainingRecipe
     live: RepVGG
     average: MovingAverage
-    optimizer: torch.optim.SGD
+    optimizer: torch.optim.Optimizer
     objective: Objective
     watch: Watch | None = None
     step: int = 0

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from train.config import WeightQuantizerConfig
 from train.evaluate import logits_of, to_input
+from train.fold import fold_branches
 from train.model import Classifier, RepVGG, RepVGGBlock
 
 CALIBRATION_IMAGES = 1024
@@ -16,8 +17,13 @@ LOGITS_HEADROOM = 1.05  # unseen images go a little beyond the calibrated range
 
 
 @torch.no_grad()
-def start_qat(network: RepVGG, images: Tensor) -> None:
-    """Attach quantizers and start them: codebooks from the merged kernels, activation scales from uint8 `images`."""
+def start_qat(network: RepVGG, images: Tensor, *, fold: bool = True) -> None:
+    """Attach quantizers and start them: codebooks from the merged kernels, activation scales from uint8 `images`.
+
+    With `fold` the branches' statistics move into their kernels first (`train.fold`).
+    """
+    if fold:
+        fold_branches(network)
     network.attach_quantizers()
     x = to_input(images[:CALIBRATION_IMAGES])
     for block in network.blocks:

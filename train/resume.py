@@ -1,7 +1,7 @@
 """The state of an unfinished training, in one safetensors file: enough to go on exactly where it stopped.
 
 Random numbers need no state: every epoch seeds its own generator from (recipe seed, phase, epoch). Tensors are named
-`live.*` and `average.*` (the two networks) and `momentum.<parameter>`; phase, epoch and key lie in the metadata.
+`live.*` and `average.*` (the two networks) and `optimizer.<state>.<parameter>`; phase, epoch and key lie in the metadata.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def save_position(
     state: dict[str, Tensor] = {f"live.{name}": tensor for name, tensor in live.state_dict().items()}
     state |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     for name, parameter in live.named_parameters():
-        buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if buffer is not None:
-            state[f"momentum.{name}"] = buffer
+        for kind, value in optimizer.state.get(parameter, {}).items():
+            if value is not None:
+                state[f"optimizer.{kind}.{name}"] = value
     save_state(folder / RESUME_FILE, state, {"position": json.dumps(vars(position))})
 
 
@@ -73,10 +73,11 @@ def restore(
     """Put a loaded state into networks and optimizer that were built the same way."""
     live.load_state_dict(_below(state, "live."))
     average.load_state_dict(_below(state, "average."))
-    momentum = _below(state, "momentum.")
-    for name, parameter in live.named_parameters():
-        if name in momentum:
-            optimizer.state[parameter]["momentum_buffer"] = _like(momentum[name], parameter)
+    parameters = dict(live.named_parameters())
+    for key, value in _below(state, "optimizer.").items():
+        kind, name = key.split(".", 1)
+        parameter = parameters[name]
+        optimizer.state[parameter][kind] = _like(value, parameter) if value.ndim else value.clone()
 
 
 def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,11 +9,14 @@ import pytest
 import yaml
 
 import benchmarks.accuracy as accuracy
+from benchmarks.accuracy_facts import float_facts
 from benchmarks.accuracy_grid import cells_of, load_grid
 from benchmarks.accuracy_plots import line_plot
 from benchmarks.accuracy_share import cells_of_share
 from benchmarks.accuracy_tables import bit_curves, interval
 from benchmarks.jobs import Share
+from tests.train.small_networks import small_network
+from train.config import NormConfig
 from train.dataset import load_dataset
 from train.errors import ConfigError
 
@@ -110,6 +113,7 @@ def test_test_split_is_measured_for_matching_cells_only(bench_folder):
     before = (bench_folder / "results.jsonl").read_bytes()
     assert run(bench_folder, "--test", "quantizer=ptq") == 0
     assert ["top1_test" in line for line in lines_of(bench_folder)] == [False, True]
+    assert 0 <= lines_of(bench_folder)[1]["top1_float_test"] <= 100
     (bench_folder / "results.jsonl").write_bytes(before)
 
 
@@ -198,3 +202,46 @@ def test_the_diagonal_split_and_reconstruction_are_measured(bench_folder):
     found = accuracy.run_bench(bench, say=lambda text: None)
     assert all(line["top1_validation"] >= 0 for line in found.values())
     assert len(found) == 3
+
+
+def test_facts_are_measured_again_from_the_kept_float_nets(bench_folder, monkeypatch):
+    before = (bench_folder / "results.jsonl").read_bytes()
+    stripped = [{k: v for k, v in line.items() if k != "peak"} for line in lines_of(bench_folder)]
+    (bench_folder / "results.jsonl").write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in stripped))
+    monkeypatch.setattr(accuracy, "train_model", lambda *a, **k: pytest.fail("trained again"))
+    assert run(bench_folder, "--facts") == 0
+    assert (bench_folder / "results.jsonl").read_bytes() == before
+
+
+def test_the_identity_ratio_is_before_the_bound_and_the_scale_after_it():
+    network = small_network(norm=NormConfig(bound="constant", constant=0.3))  # σ² of channel 0 is 1e-7
+    ratios = [norm.ratio(norm.running_var).abs().max() for norm in map(_identity, network.blocks) if norm is not None]
+    facts = float_facts(network)
+    assert (
+        facts["identity_ratio_max"] == pytest.approx(float(max(ratios).detach()), abs=1e-3)
+        and facts["identity_ratio_max"] > 3
+    )
+    assert facts["identity_scale_max"] == pytest.approx(0.3, abs=1e-4)
+
+
+def _identity(block):
+    return block.norm_identity
+
+
+def test_qareps_identity_is_the_scale_of_the_norm_after_the_sum():
+    network = small_network(norm=NormConfig(kind="qarep"))
+    scales = [b.post_norm.merged()[0].abs().max() for b in network.blocks if b.norm_identity is not None]
+    facts = float_facts(network)
+    assert facts["identity_scale_max"] == pytest.approx(float(max(scales).detach()), rel=1e-4)
+    assert facts["identity_ratio_max"] is None
+
+
+def test_kurtosis_and_peak_of_a_kernel_with_one_outlier_are_those_by_hand():
+    network = small_network(norm=NormConfig(kind="bn"))
+    weight = network.blocks[1].merged_kernel()[0].detach().double().flatten()
+    centred = weight - weight.mean()
+    facts = float_facts(network)
+    assert facts["kurtosis"]["stage1.1"] == pytest.approx(
+        float((centred**4).mean() / weight.var(correction=0) ** 2), abs=0.01
+    )
+    assert facts["peak"]["stage1.1"] == pytest.approx(float(weight.abs().max() / weight.std(correction=0)), abs=0.01)
