@@ -43,8 +43,9 @@ bench-firmware: setup  ## Whole nets on emulated cores, 10,000 images on the M4 
 bench-accuracy: setup  ## Train the accuracy grid (hours; resumable): benchmarks/results/accuracy.jsonl, benchmarks/ACCURACY.md
 	$(BIN)/python -m benchmarks.accuracy
 
-bench-fit: setup  ## Methods of `repedge fit` at equal bytes (hours; resumable): benchmarks/results/fit.jsonl, benchmarks/FIT.md
-	$(BIN)/python -m benchmarks.fit
+bench-fit: setup  ## Methods of `repedge fit` at equal bytes (two hours; resumable): benchmarks/results/fit.jsonl, benchmarks/FIT.md
+	$(BIN)/python -m benchmarks.fit --jobs 2 --float-nets runs/accuracy
+
 bench-training: setup  ## Cost of a training step relative to plain BN and LSQ: benchmarks/results/training.json
 	$(BIN)/python -m benchmarks.training
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,22 +23,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.accuracy_bench import Bench, Line
+from benchmarks.accuracy_bench import Bench
 from benchmarks.accuracy_facts import float_facts
 from benchmarks.accuracy_grid import Cell, cells_of, load_grid
 from benchmarks.accuracy_hours import seconds_of
-from benchmarks.accuracy_share import WHOLE, Share
+from benchmarks.accuracy_share import cells_of_share
 from benchmarks.accuracy_tables import write_tables
+from benchmarks.jobs import WHOLE, Share, run_jobs
 from convert import reference
 from convert.diagonal_split import split_logits
 from convert.from_float import lower_float
 from convert.merge import merge_network
 from repedge.commit import git_commit
+from repedge.results_file import Line
 from train.artefact import read_manifest, write_json
 from train.checkpoint import load_network
 from train.config import PhaseConfig, QatPhaseConfig, TrainingRecipe
 from train.dataset import load_dataset
-from train.errors import PipelineError, ToolFailed
+from train.errors import PipelineError
 from train.evaluate import top1
 from train.loop import train_model
 from train.model import RepVGG
@@ -57,7 +58,7 @@ class CellPruned(Exception):
 def run_bench(bench: Bench, *, say: Callable[[str], None], share: Share = WHOLE) -> dict[str, Line]:
     """Train what is missing of a share of the cells; returns all lines."""
     lines = bench.lines()
-    missing = [cell for cell in share.cells(cells_of(bench.grid)) if cell.key not in lines]
+    missing = [cell for cell in cells_of_share(share, cells_of(bench.grid)) if cell.key not in lines]
     for number, cell in enumerate(missing, start=1):
         started = time.monotonic()
         line = run_cell(bench, cell)
@@ -65,22 +66,6 @@ def run_bench(bench: Bench, *, say: Callable[[str], None], share: Share = WHOLE)
         outcome = "pruned" if line["pruned"] else f"{line['top1_validation']:.2f} %"
         say(f"{number}/{len(missing)} {_name(cell)}: {outcome}")
     return bench.lines()
-
-
-def run_jobs(arguments: list[str], jobs: int) -> None:
-    """Run the same command in `jobs` processes, each with its share, and wait; a failure of one is one of all."""
-    command = [sys.executable, "-m", "benchmarks.accuracy", *arguments]
-    workers = [subprocess.Popen([*command, "--share", f"{number}/{jobs}"]) for number in range(jobs)]
-    try:
-        codes = [worker.wait() for worker in workers]
-    except BaseException:
-        for worker in workers:
-            worker.terminate()
-        raise
-    if any(codes):
-        raise ToolFailed(
-            f"benchmarks.accuracy: workers ended with exit codes {codes}, allowed is 0; see their errors above"
-        )
 
 
 def run_cell(bench: Bench, cell: Cell) -> Line:
@@ -268,7 +253,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.only_state:
                 return 0
             if options.jobs > 1:
-                run_jobs(_without_jobs(sys.argv[1:] if arguments is None else arguments), options.jobs)
+                run_jobs("benchmarks.accuracy", sys.argv[1:] if arguments is None else arguments, options.jobs)
             lines = run_bench(bench, say=say, share=options.share)
             if options.share != WHOLE:
                 return 0  # the tables are written once, by the process that waits for all
@@ -278,15 +263,6 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     print(f"wrote {options.results} and {options.tables}")
     return 0
-
-
-def _without_jobs(arguments: list[str]) -> list[str]:
-    """The same arguments for a worker."""
-    kept = list(arguments)
-    while "--jobs" in kept:
-        position = kept.index("--jobs")
-        del kept[position : position + 2]
-    return [argument for argument in kept if not argument.startswith("--jobs=")]
 
 
 if __name__ == "__main__":

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from benchmarks.accuracy_grid import Cell
+from benchmarks.jobs import Share
 
 MEASURING_EPOCHS = 1.0  # what evaluating a cell costs, in epochs
 
 
-@dataclass(frozen=True)
-class Share:
-    """Share `number` (from 0) of `total`."""
-
-    number: int
-    total: int
-
-    @classmethod
-    def parse(cls, text: str) -> Share:
-        """`0/2` is the first of two shares."""
-        number, _, total = text.partition("/")
-        if not (number.isdigit() and total.isdigit() and int(number) < int(total)):
-            raise argparse.ArgumentTypeError(f"{text!r}: allowed is K/N with K from 0 to N - 1")
-        return cls(int(number), int(total))
-
-    def cells(self, cells: Sequence[Cell]) -> list[Cell]:
-        """This share's cells in the grid's order; the largest groups are dealt first, each to who has least."""
-        groups: dict[str, list[Cell]] = {}
-        for cell in cells:
-            groups.setdefault(cell.float_key, []).append(cell)
-        work, mine = [0.0] * self.total, set()
-        for key, group in sorted(groups.items(), key=lambda item: (-epochs_of(item[1]), item[0])):
-            owner = work.index(min(work))
-            work[owner] += epochs_of(group)
-            if owner == self.number:
-                mine.add(key)
-        return [cell for cell in cells if cell.float_key in mine]
-
-
-WHOLE = Share(0, 1)
+def cells_of_share(share: Share, cells: Sequence[Cell]) -> list[Cell]:
+    """A share's cells in the grid's order; cells with one float net stay together."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.float_key, []).append(cell)
+    mine = share.keys({key: epochs_of(group) for key, group in groups.items()})
+    return [cell for cell in cells if cell.float_key in mine]
 
 
 def epochs_of(group: Sequence[Cell]) -> float:

@@ -70,7 +70,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(content, dict):
         raise ConfigError(f"recipe {path}: holds {type(content).__name__}, a recipe is a mapping of sections")
     for override in overrides:
-        _apply(content, override)
+        apply_override(content, override)
     content.setdefault("name", path.stem)
     return check_recipe(content, str(path))
 
@@ -100,8 +100,8 @@ def _is_npu(name: str) -> bool:
         return False
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
-    """Set one `a.b.c=value` in nested mappings."""
+def apply_override(content: dict[str, Any], override: str) -> None:
+    """Set one `a.b.c=value`, the value in YAML, in nested mappings."""
     match = re.fullmatch(r"([\w.\-]+)=(.*)", override, re.DOTALL)
     if not match:
         raise ConfigError(

@@ -23,6 +23,7 @@ from repedge.fit.target_fit import Request
 from repedge.fit.trained import train_and_check
 from repedge.progress import Progress
 from repedge.recipe import Recipe, check_recipe
+from repedge.results_file import ResultsFile
 from repedge.run import Run
 from repedge.stages import RECIPE_FILE, RunFolder, check_run_folder, claim_run_folder
 from train.artefact import write_json, write_text
@@ -187,7 +188,12 @@ class _Fit:
         """Every method trained at this budget."""
         net = replace(net, recipe=self._with_epochs(net.recipe))
         comparison = Comparison(
-            start, self.work / "compare.jsonl", self.request, self.settings, self.progress, {"net": net.recipe.name}
+            start,
+            ResultsFile(self.work / "compare.jsonl", self.work / "compare.lock"),
+            self.request,
+            self.settings,
+            self.progress,
+            {"net": net.recipe.name},
         )
 
         def of_seed(seed: int) -> Net:

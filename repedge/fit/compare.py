@@ -6,7 +6,6 @@ the recipe's QAT. A finished cell is never trained again, and methods that choos
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -14,22 +13,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from convert.stage import merge_and_lower
 from repedge.fit.choose import Chosen, Method, Prepared, Settings, choose, prepare
 from repedge.fit.nets import Net, Start
 from repedge.fit.table import cost_of
 from repedge.fit.target_fit import Request
 from repedge.progress import Progress
 from repedge.recipe import Recipe
+from repedge.results_file import Line, ResultsFile
 from repedge.stages import source_hash, stage_key
-from train.artefact import read_manifest, sha256_json, write_text
-from train.errors import BudgetExceeded
+from train.artefact import read_manifest, sha256_json
+from train.errors import BudgetExceeded, Mismatch
 from train.loop import train_model
 
+CELLS_FOLDER = "cells"
 METHODS: tuple[Method, ...] = ("exact", "greedy", "cgmq", "uniform")
 # 97.5 % quantile of Student's t by degrees of freedom; the normal's beyond
 T_QUANTILE = [math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
 NORMAL_QUANTILE = 1.96
-Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,12 @@ class Comparison:
     """Where cells are trained and their lines kept."""
 
     start: Start
-    results: Path
+    results: ResultsFile
     request: Request
     settings: Settings
     progress: Progress
     tags: dict[str, Any]  # what else a line says of its cell, part of its identity
     notes: dict[str, Any] = field(default_factory=dict)  # provenance, no part of it
-
-    def lines(self) -> dict[str, Line]:
-        """Finished cells by identity; a last line cut short by a crash is dropped."""
-        found: dict[str, Line] = {}
-        for text in self.results.read_text().splitlines() if self.results.is_file() else ():
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                continue
-            found[line["cell"]] = line
-        return found
 
     def run(self, net_of_seed: Callable[[int], Net], methods: Sequence[Method], seeds: Sequence[int]) -> list[Line]:
         """The lines of all cells of this comparison, the missing ones trained now."""
@@ -63,12 +53,12 @@ class Comparison:
             net = net_of_seed(seed)
             for method in methods:
                 key = self._key(net, method)
-                line = self.lines().get(key)
+                line = self.results.lines().get(key)
                 if line is None:
                     prepared = prepared or prepare(net, self.request, self.settings, self.start.work, self.progress)
                     line = {"cell": key, **self.tags, "method": method, "seed": seed, **self._measure(prepared, method)}
                     line |= self.notes
-                    self._keep(line)
+                    self.results.keep(line)
                 found.append(line)
                 self.progress.say(f"  fit      {method} seed {seed}: {_outcome(line)}")
         return found
@@ -81,20 +71,18 @@ class Comparison:
             [self.tags, net.recipe.training().model_dump(mode="json"), net.sha256, vars(settings), asked]
         )
 
-    def _keep(self, line: Line) -> None:
-        lines = self.lines() | {line["cell"]: line}
-        write_text(self.results, "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in lines.values()))
-
     def _measure(self, prepared: Prepared, method: Method) -> Line:
         """Choose, train, read the validation accuracy."""
         try:
             chosen = choose(prepared, self.request, replace(self.settings, method=method))
         except BudgetExceeded as reason:
             return {"infeasible": str(reason)}
-        metrics = read_manifest(self._train(chosen)).metrics["validation"]
+        folder = self._train(chosen)
+        metrics = read_manifest(folder).metrics["validation"]
         return {
             "bits": chosen.solution.bits,
-            "weight_bytes": cost_of(chosen.solution.allocation).weight_bytes,
+            "weight_bytes": encoded_as_chosen(folder, chosen),
+            "training": folder.name,
             "joint_loss": chosen.joint,
             "epochs": prepared.net.recipe.train.qat_phase.epochs,
             "float_epochs": prepared.net.recipe.train.float_phase.epochs,
@@ -113,7 +101,7 @@ class Comparison:
             source=source_hash("train"),
             device=self.start.device,
         )
-        folder = self.start.work / "cells" / key[:16]
+        folder = self.start.work / CELLS_FOLDER / key[:16]
         train_model(
             training,
             folder,
@@ -127,6 +115,17 @@ class Comparison:
             measure_test=False,
         )
         return folder
+
+
+def encoded_as_chosen(folder: Path, chosen: Chosen) -> int:
+    """Bytes of the trained net as the encoder writes it; they must be those that were chosen."""
+    found = merge_and_lower(folder, chosen.net.recipe.quantize).model.weight_bytes
+    expected = cost_of(chosen.solution.allocation).weight_bytes
+    if found != expected:
+        raise Mismatch(
+            f"{folder}: the trained net takes {found:,} B of weights, {expected:,} B were chosen; report it as a bug"
+        )
+    return found
 
 
 def with_bits(recipe: Recipe, bits: dict[str, int]) -> Recipe:
@@ -143,20 +142,20 @@ def with_seed(recipe: Recipe, seed: int) -> Recipe:
     return recipe.model_copy(update={"seed": seed, "name": f"{recipe.name}-seed{seed}", "train": train})
 
 
-def summary(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def summary(lines: Sequence[Line], figure: str = "top1_validation") -> list[dict[str, Any]]:
     """Per method: accuracies, and what exact is ahead, paired by seed; each (mean, half of the 95 % interval)."""
-    trained = [line for line in lines if "top1_validation" in line]
-    exact = {line["seed"]: line["top1_validation"] for line in trained if line["method"] == "exact"}
+    trained = [line for line in lines if figure in line]
+    exact = {line["seed"]: line[figure] for line in trained if line["method"] == "exact"}
     rows = []
     for method in dict.fromkeys(line["method"] for line in lines):
         own = {line["seed"]: line for line in trained if line["method"] == method}
-        ahead = [exact[seed] - line["top1_validation"] for seed, line in own.items() if seed in exact]
+        ahead = [exact[seed] - line[figure] for seed, line in own.items() if seed in exact]
         rows.append(
             {
                 "method": method,
                 "seeds": sorted(own),
                 "weight_bytes": sorted({line["weight_bytes"] for line in own.values()}),
-                "top1_validation": interval([line["top1_validation"] for line in own.values()]),
+                figure: interval([line[figure] for line in own.values()]),
                 "exact_ahead": None if method == "exact" else interval(ahead),
             }
         )

@@ -14,7 +14,15 @@ from convert.merge import merge_network
 from repedge.recipe import Recipe, load_recipe
 from repedge.stages import RECIPE_FILE, source_hash, stage_key
 from train.artefact import atomic_path, sha256_file
-from train.checkpoint import MODEL_FILE, build_network, checkpoint_path, load_description, load_network, save_network
+from train.checkpoint import (
+    MODEL_FILE,
+    ModelDescription,
+    build_network,
+    checkpoint_path,
+    load_description,
+    load_network,
+    save_network,
+)
 from train.config import QatPhaseConfig
 from train.dataset import Dataset, load_dataset
 from train.errors import ArtefactError, ConfigError
@@ -79,15 +87,18 @@ class Start:
         recipe, folder = self.recipe_of(path), _folder_of(path)
         if folder is None:
             return self.net_of(recipe)
-        self._adopt(training_folder(str(folder)), self._folder(recipe))
+        return self.adopted(recipe, training_folder(str(folder)))
+
+    def adopted(self, recipe: Recipe, source: Path) -> Net:
+        """The net of a recipe whose float net lies in another training folder."""
+        self._adopt(source, self._folder(recipe))
         return self._loaded(recipe)
 
     def net_of(self, recipe: Recipe) -> Net:
         """The net of a recipe, its float phase trained unless it was before."""
         if recipe.train.start_from is not None:
-            self._adopt(training_folder(recipe.train.start_from), self._folder(recipe))
-        else:
-            self._train(recipe, self._folder(recipe))
+            return self.adopted(recipe, training_folder(recipe.train.start_from))
+        self._train(recipe, self._folder(recipe))
         return self._loaded(recipe)
 
     def _folder(self, recipe: Recipe) -> Path:
@@ -141,6 +152,14 @@ class Start:
             quiet=self.quiet,
             measure_test=False,
         )
+
+
+def untrained(recipe: Recipe, dataset: Dataset) -> FloatNetwork:
+    """A merged net of the recipe's shapes, for questions of size before any training."""
+    description = ModelDescription(
+        class_names=dataset.class_names, input_hwc=dataset.input_hwc, model=recipe.model, norm=recipe.norm
+    )
+    return merge_network(build_network(description), dataset.input_hwc)
 
 
 def _folder_of(path: Path) -> Path | None:
