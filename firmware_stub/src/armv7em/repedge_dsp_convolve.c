@@ -38,10 +38,11 @@ static void prepare_groups(const strip_t *strip)
         const uint32_t channel = strip->first_channel + lane;
         repedge_dsp_group_t *group = &strip->groups[lane / DSP_GROUP];
         repedge_dsp_requantize_t *requantize = &group->requantize[lane % DSP_GROUP];
-        const uint32_t shift = lane < strip->channels ? (uint32_t)-layer->shift[channel] : 0u;
+        const uint32_t place = repedge_scale_place(layer, channel);
+        const uint32_t shift = lane < strip->channels ? (uint32_t)-layer->shift[place] : 0u;
         group->doubled_bias[lane % DSP_GROUP] =
             lane < strip->channels ? 2 * layer->bias[channel] : 0;
-        requantize->multiplier = lane < strip->channels ? layer->multiplier[channel] : 0;
+        requantize->multiplier = lane < strip->channels ? layer->multiplier[place] : 0;
         requantize->rounding = (int32_t)((rise << shift) + ((1u << shift) >> 1));
         requantize->shift = shift;
     }
