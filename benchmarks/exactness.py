@@ -20,11 +20,12 @@ from typing import Any
 
 from benchmarks.exactness_tables import markdown
 from benchmarks.provenance import commit
+from benchmarks.zoo_nets import zoo_models
 from repedge.cli import main as repedge
 from repedge.zoo import make_run_folder
 from train.artefact import write_json, write_text
-from train.errors import ConfigError, ToolFailed
-from train.zoo import ZooModel, find_model, load_index
+from train.errors import ToolFailed
+from train.zoo import ZooModel, find_model
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "exactness.json"
@@ -66,14 +67,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--page", type=Path, default=PAGE)
     return parser.parse_args()
-
-
-def zoo_models() -> list[ZooModel]:
-    """The quantized CIFAR-10 models, the smallest net first."""
-    found = [model for model in load_index().models if model.data == "cifar10" and model.weight_bits is not None]
-    if not found:
-        raise ConfigError("zoo: no quantized CIFAR-10 model in its index; name one, or train and add one")
-    return sorted(found, key=lambda model: (model.macs, model.name))
 
 
 def report_of(model: ZooModel, options: argparse.Namespace) -> dict[str, Any]:
