@@ -90,7 +90,7 @@ def report_of(model: ZooModel, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def net_facts(model: ZooModel, report: Mapping[str, Any]) -> dict[str, Any]:
-    """What the files say of one net: a row per back end, and the Ethos-U targets that were decoded."""
+    """What the report says of one net: a row per back end, what each target needs, and the Ethos-U targets that were decoded."""
     exact = [_row(name, report, "exactness", must_be_exact=True) for name in report["exactness"]]
     other = [_row(name, report, "runtimes", must_be_exact=False) for name in report["runtimes"]]
     decoded = [name for name, target in report["targets"].items() if target["kind"] == "ethos_u"]
@@ -101,8 +101,21 @@ def net_facts(model: ZooModel, report: Mapping[str, Any]) -> dict[str, Any]:
         "data_sha256": model.data_sha256,
         "rows": [*exact, *other],
         "decoded": decoded,
+        "targets": [_target(name, target) for name, target in report["targets"].items()],
         "accuracy": baselines,
         "notices": [text for text in report["notices"] if text.startswith("onnx2tf_int8")],
+    }
+
+
+def _target(name: str, target: Mapping[str, Any]) -> dict[str, Any]:
+    """Bytes and instructions are exact, cycles estimated; an NPU's instructions are not counted."""
+    return {
+        "target": name,
+        "backend": target["backend"],
+        "flash_bytes": target["flash_bytes"]["total"],
+        "ram_bytes": target["ram_bytes"]["total"],
+        "instructions": target["instructions"],
+        "cycles_estimated": target["cycles_estimated"],
     }
 
 

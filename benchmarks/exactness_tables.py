@@ -34,6 +34,10 @@ def markdown(nets: Sequence[Net]) -> str:
         "## Runtimes that round otherwise\n",
         "They requantize with one rounding where TFLite's reference kernels have two, or in float32.\n",
         _table(OTHER_HEAD, nets, _other_cells, must_be_exact=False),
+        "## What the targets need\n",
+        "Flash (of ARM Linux the library, of Ethos-U Vela's file), RAM and instructions of one inference are exact, cycles are estimated "
+        "(docs/numbers.md). *TVM on cortex-m* is TVM's portable kernels in our firmware, bare metal: a row to compare with.\n",
+        _needs(nets),
         _decoded(nets),
         _baseline(nets),
     ]
@@ -65,6 +69,23 @@ def _exact_cells(net: str, row: Mapping[str, Any]) -> tuple[str, ...]:
 def _other_cells(net: str, row: Mapping[str, Any]) -> tuple[str, ...]:
     share = row["logits_mismatched"] / row["logits_compared"]
     return *_start(net, row), f"{100 * share:.2f} %", str(row["max_difference"]), _top1(row)
+
+
+def _needs(nets: Sequence[Net]) -> str:
+    """Rows by net, then by target."""
+    lines = ["| net | back end | flash, B | RAM, B | instructions | cycles, low – high |", "|---|---|" + "---:|" * 4]
+    for net in nets:
+        lines += [f"| {net['net']} | {' | '.join(_need(target))} |" for target in net["targets"]]
+    return "\n".join(lines) + "\n"
+
+
+def _need(target: Mapping[str, Any]) -> tuple[str, ...]:
+    counted, cycles = target["instructions"], target["cycles_estimated"]
+    band = (
+        f"{cycles['low']:,.0f} – {cycles['high']:,.0f}" if cycles["low"] != cycles["high"] else f"{cycles['mid']:,.0f}"
+    )
+    sizes = f"{target['flash_bytes']:,}", f"{target['ram_bytes']:,}"
+    return stage_title(target["backend"]), *sizes, "not executed" if counted is None else f"{counted:,.0f}", band
 
 
 def _decoded(nets: Sequence[Net]) -> str:
