@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 RUN_OUT ?= runs/quickstart
 
-.PHONY: help run test test-boards bench-kernels bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware test-packages docs transcript bench-fit bench-training bench-tvm prove-packed
+.PHONY: help run test test-boards bench-kernels bench-accuracy bench-formats aarch64 lint format setup packages picture docker clean bench-kernel-shapes bench-firmware test-packages docs transcript bench-fit bench-training bench-tvm prove-packed prove-zoo
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,11 +28,14 @@ test-boards: setup  ## Every board's firmware: linked in its real memory, run on
 bench-kernels: setup  ## Count every kernel's instructions under emulation: benchmarks/results/kernels.json, benchmarks/KERNELS.md
 	$(BIN)/python -m benchmarks.kernels
 
-bench-tvm: setup  ## Count TVM's and TFLite's instructions on emulated ARM Linux cores: benchmarks/results/tvm.json, benchmarks/TVM.md
+bench-tvm: setup  ## Instructions of the zoo's nets in TVM and TFLite on emulated ARM Linux cores: benchmarks/results/tvm.json, benchmarks/TVM.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tvm
 
-prove-packed: setup  ## 500 images of runs/cifar10-xs through TVM's own aarch64 runtime: benchmarks/results/tvm_packed.json
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tvm_packed runs/cifar10-xs
+prove-packed: setup  ## 500 images of the zoo's smallest 4-bit net through TVM's own aarch64 runtime: benchmarks/results/tvm_packed.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tvm_packed zoo/cifar10-xs-w4a8
+
+prove-zoo: setup aarch64  ## Logits of every quantized zoo net in every back end (resumable): benchmarks/results/exactness.json, benchmarks/EXACTNESS.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.exactness
 
 bench-kernel-shapes: setup  ## Every kernel on 12,000 random layers on the host and 1,000 per emulated core, against the reference
 	$(BIN)/python -m benchmarks.kernel_shapes
@@ -49,7 +52,7 @@ bench-fit: setup  ## Methods of `repedge fit` at equal bytes (two hours; resumab
 bench-training: setup  ## Cost of a training step relative to plain BN and LSQ: benchmarks/results/training.json
 	$(BIN)/python -m benchmarks.training
 
-bench-formats: setup  ## Weigh the weights inside each artefact (RUNS="runs/a zoo/b", else synthetic nets): benchmarks/results/formats.json, benchmarks/FORMATS.md
+bench-formats: setup  ## Weigh the weights inside each artefact of the zoo's nets (or of RUNS="runs/a zoo/b"): benchmarks/results/formats.json, benchmarks/FORMATS.md
 	$(BIN)/python -m benchmarks.formats $(RUNS)
 
 aarch64: setup  ## Optional: an arm64 Python with tflite-runtime for qemu-user, in build/aarch64-python (needs a network)

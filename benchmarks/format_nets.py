@@ -29,20 +29,21 @@ SEED = 2
 
 @dataclass(frozen=True)
 class Net:
-    """`weight_bits` are those of the layers between first and last."""
+    """`weight_bits` are those of the layers between first and last; nets of one `group` share a table."""
 
     name: str
     weight_bits: int
     model: IntegerModel
+    group: str
 
 
-def run_net(folder: Path) -> Net:
+def run_net(folder: Path, group: str = "") -> Net:
     """The integer model of a run's folder, of its convert folder, or of a folder that holds the file itself."""
     for path in (folder / FILE_NAME, folder / "convert" / FILE_NAME):
         if path.is_file():
             model = load_integer_model(path)
             bits = [conv.bit_width for conv in model.convs[1:]] or [model.convs[0].bit_width]
-            return Net(folder.name, max(set(bits), key=bits.count), model)
+            return Net(folder.name, max(set(bits), key=bits.count), model, group or folder.name)
     raise ArtefactError(f"{folder}: no {FILE_NAME} in it or in its convert folder; name a finished run")
 
 
@@ -61,7 +62,8 @@ def synthetic_net(size: str, weight_bits: int, *, uniform: bool = False) -> Net:
     )
     names = tuple(f"class{number}" for number in range(CLASSES))
     suffix = "-uniform" if uniform else ""
-    return Net(f"synthetic-{size}{suffix}", weight_bits, IntegerModel(INPUT_HWC, tuple(convs), classifier, names))
+    model = IntegerModel(INPUT_HWC, tuple(convs), classifier, names)
+    return Net(f"synthetic-{size}{suffix}", weight_bits, model, f"size {size}")
 
 
 def _shapes(layout: Layout) -> Iterator[tuple[int, int, int]]:

@@ -2,16 +2,16 @@
 
     python -m benchmarks.formats [RUN …] [--artefact NAME …]
 
-RUN is the folder of a finished run (or of a net in the zoo). Without one, synthetic nets of the sizes xs and m are
-weighed. Writes `benchmarks/results/formats.json` and `benchmarks/FORMATS.md`. Every file is read back and compared with
-the integer model before its bytes count; a goal that is missed is told, not hidden, and the exit status stays 0.
+RUN is the folder of a finished run (or of a net in the zoo). Without one, all quantized CIFAR-10 nets of the zoo are
+weighed, and synthetic nets of the sizes xs and m at the widths that no net of the zoo has. Writes
+`benchmarks/results/formats.json` and `benchmarks/FORMATS.md`. Every file is read back and compared with the integer model
+before its bytes count; a goal that is missed is told, not hidden, and the exit status stays 0.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ import numpy as np
 from benchmarks.format_bytes import ARTEFACTS, ArtefactBytes
 from benchmarks.format_nets import Net, run_net, synthetic_net
 from benchmarks.format_tables import markdown
+from benchmarks.provenance import commit
+from benchmarks.zoo_nets import zoo_models
 from deploy.targets import PALETTE_ENTRIES
 from repedge.doctor import tool_versions
 from train.artefact import write_json, write_text
+from train.zoo import ZOO
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "formats.json"
@@ -43,7 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
-    nets = [run_net(folder) for folder in options.runs] or synthetic_nets()
+    nets = [run_net(folder) for folder in options.runs] or zoo_nets()
     rows = []
     for net in nets:
         for artefact in options.artefact:
@@ -51,16 +54,19 @@ def main() -> None:
             rows += measure(net, artefact, options.work / net.name / f"w{net.weight_bits}" / artefact.replace(" ", "-"))
     # folder names, not paths: where the runs lie is this machine's business
     command = " ".join(["python -m benchmarks.formats", *(folder.name for folder in options.runs)])
-    record = {"command": command, "commit": _commit(), "tools": tool_versions()}
+    record = {"command": command, "commit": commit(), "tools": tool_versions()}
     write_json(options.out, record | {"rows": rows})
     write_text(options.page, markdown(rows, command))
     sys.stdout.write(f"{len(rows)} rows in {options.out}, tables in {options.page}\n")
 
 
-def synthetic_nets() -> list[Net]:
-    """xs and m at each width, and one whose codebook lies on the int4 grid."""
+def zoo_nets() -> list[Net]:
+    """The zoo's nets, then xs and m at each width that none of them has, and with codebooks on the int4 grid."""
+    models = zoo_models()
+    trained = {(model.size, model.weight_bits) for model in models}
     return [
-        *(synthetic_net(size, bits) for size in SIZES for bits in BITS),
+        *(run_net(ZOO / model.name, f"size {model.size}") for model in models),
+        *(synthetic_net(size, bits) for size in SIZES for bits in BITS if (size, bits) not in trained),
         *(synthetic_net(size, 4, uniform=True) for size in SIZES),
     ]
 
@@ -79,6 +85,7 @@ def _row(net: Net, artefact: str, found: ArtefactBytes) -> dict[str, Any]:
     layers = [_layer_row(layer, artefact, found.weight_bytes[layer.name]) for layer in net.model.layers]
     return {
         "net": net.name,
+        "group": net.group,
         "weight_bits": net.weight_bits,
         "artefact": artefact,
         "weights": weights,
@@ -119,11 +126,6 @@ def goal_bits(artefact: str, weights: int, bit_width: int, entries: int) -> floa
         counts = weights >= NPU_LAYER_WEIGHTS and entries <= PALETTE_ENTRIES
         return bit_width + NPU_GOAL_BITS if counts else None
     return None
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(HERE), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -42,11 +42,12 @@ def random_layer(
     activation_bits: int = 8,
     extreme: bool = False,
     ties: bool = False,
+    one_scale: bool = False,
 ) -> tuple[QuantizedConv, NDArray[np.int8]]:
     """A convolution of `parse_layer`'s sizes and an input.
 
     `extreme`: weights and inputs are the ends of their ranges; `ties`: the multiplier is a power of two, so that many
-    results lie halfway between two integers.
+    results lie halfway between two integers; `one_scale`: a single weight scale instead of one per output channel.
     """
     height, width, in_channels, out_channels, stride = sizes
     codebook = _codebook(rng, bit_width, extreme)
@@ -63,7 +64,7 @@ def random_layer(
         bit_width,
         codebook,
         indices,
-        scale.astype(np.float32),
+        scale[: 1 if one_scale else None].astype(np.float32),
         np.zeros(out_channels, np.int32),
     )
     return _centred(probe, value, ties), value

@@ -66,6 +66,7 @@ def _random_layer(rng: np.random.Generator, extreme: bool) -> tuple[QuantizedCon
         activation_bits=8 if rng.random() < 0.6 else int(rng.integers(4, 9)),
         extreme=extreme,
         ties=rng.random() < 0.3,
+        one_scale=rng.random() < 0.5,
     )
 
 
@@ -81,7 +82,8 @@ def winograd_case(
     given = int(rng.choice([-128, 127, int(rng.integers(-128, 128))]))
     output = int(rng.choice([-128, int(rng.integers(-128, 100))]))
     bits = int(rng.choice([8, 8, int(rng.integers(4, 8))]))
-    conv, value = random_layer(rng, sizes, int(rng.integers(2, 9)), zero_points=(given, output), activation_bits=bits)
+    width, one_scale, points = int(rng.integers(2, 9)), rng.random() < 0.5, (given, output)
+    conv, value = random_layer(rng, sizes, width, zero_points=points, activation_bits=bits, one_scale=one_scale)
     without_relu = [(-128, 127), (max(-128, output - 90), min(127, output + 90))]
     clamp = without_relu[int(rng.integers(2))] if rng.random() < 0.3 else None
     if clamp and rng.random() < 0.5:  # negative accumulators too

@@ -1,6 +1,6 @@
 """Proof that TVM's own aarch64 runtime loads the packed library and gives the reference's logits, under user-mode QEMU.
 
-    python -m benchmarks.tvm_packed runs/cifar10-xs [--images 500] [--cpu cortex-a53 …]
+    python -m benchmarks.tvm_packed zoo/cifar10-xs-w4a8 [--images 500] [--cpu cortex-a53 …]
 
 Writes `benchmarks/results/tvm_packed.json`; exit code 1 where a logit differs.
 """
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tvm_peers
+from benchmarks.provenance import commit
+from benchmarks.zoo_nets import converted_net
 from convert.reference import quantize_images
 from deploy.exactness import compare_logits
-from deploy.result import ConvertedModel, load_converted
+from deploy.result import ConvertedModel
 from deploy.targets import CortexATarget, load_target
 from deploy.tool import run_tool
 from deploy.tvm_build import LOGITS_NAME, build_library, cortex_a_target, read_logits
@@ -31,7 +33,7 @@ TIMEOUT_S = 3600
 def main() -> None:
     """Build, run, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("folder", type=Path, help="a run, or a quantized net of the zoo")
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--cpu", nargs="+", default=list(CPUS), help="targets of kind cortex_a, AArch64")
     parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "bench-tvm", help="build folder")
@@ -39,10 +41,10 @@ def main() -> None:
     options = parser.parse_args()
     pip = Path(sys.executable).with_name("pip")
     root = tvm_peers.set_up(options.work / "aarch64-tvm", pip, requirements="requirements-tvm.txt")
-    converted = load_converted(options.run / "convert")
+    converted = converted_net(options.folder, options.work / "nets", images=options.images)
     rows = [_prove(converted, cpu, root, options.work / "packed" / cpu, images=options.images) for cpu in options.cpu]
-    command = f"python -m benchmarks.tvm_packed runs/{options.run.name}"
-    write_json(options.out, {"command": command, "aarch64_files_sha256": tvm_peers.versions(root), "rows": rows})
+    made = {"command": "make prove-packed", "commit": commit(), "net": options.folder.name}
+    write_json(options.out, made | {"aarch64_files_sha256": tvm_peers.versions(root), "rows": rows})
     sys.stdout.write("".join(f"{row['cpu']}: {row['logits_mismatched']} of {row['logits_compared']}\n" for row in rows))
     sys.exit(any(row["logits_mismatched"] for row in rows))
 

@@ -15,7 +15,7 @@ from convert.kernel import KernelChoice, unpack_in_order
 from convert.kernels_portable import PORTABLE
 from convert.memory_plan import MemoryPlan, plan_memory
 from convert.packing import row_bytes, unpack_indices
-from convert.stored import stored_codebook, stored_layer
+from convert.stored import stored_codebook, stored_layer, stored_scales
 from train.errors import ArtefactError, Mismatch
 
 HEADER_NAME = "model_data.h"
@@ -152,7 +152,7 @@ def _check_tables(
     indices = decode_indices(tables["indices"].astype(np.uint8), stored, choice)
     if indices is None:
         raise Mismatch(f"layer {layer.name}: packed indices of another size; run the convert stage again")
-    multiplier, shift = layer.requantization
+    multiplier, shift = stored_scales(layer)
     pairs: dict[str, tuple[NDArray[np.integer], NDArray[np.integer]]] = {
         "indices": (indices, stored.indices),
         "codebook": (tables["codebook"], np.zeros(0, np.int8) if codebook is None else codebook),

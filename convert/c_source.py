@@ -176,7 +176,8 @@ def _table_assertions(layer: CLayer, placement: Placement) -> str:
         return ""
     channels, bits = layer.scalars["output_channels"], layer.scalars["bit_width"]
     sizes = {"indices": f"{layer.tables['indices'].size}u", "codebook": f"1u << {bits}"}
-    sizes |= dict.fromkeys(("bias", "multiplier"), f"4u * {channels}u") | {"shift": f"{channels}u"}
+    scales = layer.scalars["scales"]
+    sizes |= {"bias": f"4u * {channels}u", "multiplier": f"4u * {scales}u", "shift": f"{scales}u"}
     return "".join(
         _assert(f"sizeof {layer.symbol}_{name} == {size}", f"size of {name}")
         for name, size in sizes.items()

@@ -38,6 +38,7 @@ class Quantization:
             raise ValueError(f"zero_point {self.zero_point}, allowed -128 to 127")
 
 
+BIAS_BYTES, SCALE_BYTES = 4, 5  # per output channel; multiplier and shift, per weight scale
 IMAGE_INPUT = Quantization(np.float32(1 / 255), -128)  # int8 = pixel − 128
 
 
@@ -206,14 +207,16 @@ class IntegerModel:
 
     @property
     def weight_bytes(self) -> int:
-        """Flash bytes of packed weights, codebooks (2^b entries), biases and multipliers (4 B) with shifts (1 B)."""
+        """Flash bytes of packed weights, codebooks (2^b entries), biases, multipliers and shifts."""
         return sum(layer_weight_bytes(layer) for layer in self.layers)
 
 
 def layer_weight_bytes(layer: QuantizedConv | QuantizedFullyConnected) -> int:
-    """Flash bytes of one layer's constants: packed weights, codebook where it has one, bias, multiplier, shift."""
+    """Flash bytes of one layer's constants: packed weights, codebook where it has one, a bias (4 B) per output channel, a
+    multiplier (4 B) and a shift (1 B) per weight scale."""
     channels = layer.indices.shape[0]
-    return packed_weight_bytes(channels, layer.indices[0].size, layer.bit_width) + channels * (4 + 4 + 1)
+    packed = packed_weight_bytes(channels, layer.indices[0].size, layer.bit_width)
+    return packed + BIAS_BYTES * channels + SCALE_BYTES * layer.weight_scale.size
 
 
 def _check_chain(model: IntegerModel) -> None:

@@ -44,13 +44,23 @@ def direct_order(out_channels: int, in_channels: int) -> NDArray[np.int64]:
 
 
 def first_order(out_channels: int, in_channels: int) -> NDArray[np.int64]:
-    """(1, n): per group of four channels (ky, pair step, channel, weight); pairs follow one another in (kx, i) order."""
-    group, ky, step, lane, weight = np.indices(
-        (-(-out_channels // GROUP), 3, first_pairs(in_channels), GROUP, 2), dtype=np.int64
-    )
-    channel, tap = GROUP * group + lane, 2 * step + weight
-    position = (channel * 3 + ky) * 3 * in_channels + tap
-    return np.where((channel < out_channels) & (tap < 3 * in_channels), position, -1).reshape(1, -1)
+    """(groups, n): per group of four channels (ky, pair step, channel, weight); pairs follow one another in (kx, i) order.
+
+    Where a kernel row's taps are odd, its last one has no partner: the three rows' last taps end the group, (ky, channel).
+    """
+    groups, taps = -(-out_channels // GROUP), 3 * in_channels
+    group, ky, step, lane, weight = np.indices((groups, 3, taps // 2, GROUP, 2), dtype=np.int64)
+    pairs = _first_position(GROUP * group + lane, ky, 2 * step + weight, out_channels, taps)
+    group, ky, lane = np.indices((groups, 3 * (taps % 2), GROUP), dtype=np.int64)
+    singles = _first_position(GROUP * group + lane, ky, taps - 1, out_channels, taps)
+    return np.concatenate([part.reshape(groups, -1) for part in (pairs, singles)], axis=1)
+
+
+def _first_position(
+    channel: NDArray[np.int64], ky: NDArray[np.int64], tap: NDArray[np.int64] | int, out_channels: int, taps: int
+) -> NDArray[np.int64]:
+    """Flat OHWI position of a tap of a kernel row, -1 past the last channel."""
+    return np.where(channel < out_channels, (channel * 3 + ky) * taps + tap, -1)
 
 
 def requantize_obstacle(conv: QuantizedConv) -> str | None:

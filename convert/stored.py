@@ -1,5 +1,7 @@
 """A layer as packed tables hold it: with its codebook, or plain, as `convert.packing` decides it.
 
+Multiplier and shift are stored once where the layer has one weight scale, else per output channel.
+
 The integer model and its file keep codebook and indices as training left them. What is packed (C tables, TVM, integer ONNX)
 is the stored layer, and it is with this that read-back compares.
 """
@@ -39,3 +41,10 @@ def stored_codebook(stored: QuantizedConv | QuantizedFullyConnected) -> NDArray[
     if stored.bit_width == PLAIN_BITS:
         return None
     return np.pad(stored.codebook, (0, 2**stored.bit_width - stored.codebook.size))
+
+
+def stored_scales(layer: QuantizedConv | QuantizedFullyConnected) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+    """(multiplier, shift) as stored: one per output channel, or one alone where the layer has one weight scale."""
+    multiplier, shift = layer.requantization
+    count = layer.weight_scale.size
+    return multiplier[:count], shift[:count].astype(np.int8)  # shifts are -31 .. 30

@@ -41,15 +41,16 @@ def build_kernel(signature: Signature, emit: Callable[..., None]) -> PrimFunc:
     return builder.get()
 
 
-def constants_signature(channels: int, count: int, bit_width: int) -> Signature:
-    """Of a stored layer; a plain one has no codebook."""
+def constants_signature(layer: QuantizedConv | QuantizedFullyConnected) -> Signature:
+    """Of a stored layer; a plain one has no codebook, and there is one multiplier or one per channel."""
+    channels, count, bit_width = layer.indices.shape[0], layer.indices[0].size, layer.bit_width
     codebook: Signature = () if bit_width == PLAIN_BITS else (("codebook", (2**bit_width,), "int8"),)
     return (
         ("packed", (channels, row_bytes(count, bit_width)), "uint8"),
         *codebook,
         ("bias", (channels,), "int32"),
-        ("multiplier", (channels,), "int32"),
-        ("shift", (channels,), "int8"),
+        ("multiplier", (layer.weight_scale.size,), "int32"),
+        ("shift", (layer.weight_scale.size,), "int8"),
     )
 
 
@@ -80,6 +81,11 @@ def split_constants(constants: Buffers) -> tuple[Any, Any, Buffers]:
     """(packed, codebook or None, (bias, multiplier, shift)) of a kernel's constants."""
     packed, *codebook, bias, multiplier, shift = constants
     return packed, codebook[0] if codebook else None, (bias, multiplier, shift)
+
+
+def of_channel(table: Any, channel: Any) -> Any:
+    """A channel's multiplier or shift: its own, or the only one."""
+    return table[channel if int(table.shape[0]) > 1 else 0]
 
 
 def _entry(packed: Any, codebook: Any, row: Any, byte: Any, *, position: int, bit_width: int) -> Any:
@@ -153,7 +159,7 @@ class _Strip:
 
         _for_each_entry(packed, codebook, channel, taps, bit_width, store)
         for own, whole in zip((self.bias, self.multiplier, self.shift), others, strict=True):
-            T.buffer_store(own, whole[channel], [lane])
+            T.buffer_store(own, of_channel(whole, channel), [lane])
 
     def _zero_lane(self, lane: Any, taps: int) -> None:
         with T.serial(0, taps) as tap:
@@ -210,7 +216,7 @@ def convolution(conv: QuantizedConv, shape: LayerShape) -> PrimFunc:
     pixels = largest_divisor(out_width, PIXEL_TILE)
     signature: Signature = (
         ("input", shape.input_hwc, "int8"),
-        *constants_signature(channels, taps, conv.bit_width),
+        *constants_signature(conv),
         ("padded", (height + 2, width + 2, in_channels), "int16"),
         ("strip", (taps, lanes), "int16"),
         ("output", shape.output_hwc, "int8"),
@@ -262,7 +268,7 @@ def fully_connected(layer: QuantizedFullyConnected, shape: LayerShape) -> PrimFu
     channels, count = layer.indices.shape
     signature: Signature = (
         ("input", (count,), "int8"),
-        *constants_signature(channels, count, layer.bit_width),
+        *constants_signature(layer),
         ("output", (channels,), "int8"),
     )
 
@@ -279,7 +285,8 @@ def fully_connected(layer: QuantizedFullyConnected, shape: LayerShape) -> PrimFu
             T.buffer_store(total, T.int32(0), [0])
             _for_each_entry(packed, codebook, channel, count, layer.bit_width, accumulate)
             accumulator = total[0] + bias[channel]
-            logit = requantize(accumulator, multiplier[channel], shift[channel], left=has_left_shift(layer))
+            scale = of_channel(multiplier, channel), of_channel(shift, channel)
+            logit = requantize(accumulator, *scale, left=has_left_shift(layer))
             T.buffer_store(output, _clamp(logit, zero_point=layer.output.zero_point, low=-128, high=127), [channel])
 
     return build_kernel(signature, emit)

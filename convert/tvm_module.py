@@ -20,7 +20,7 @@ from tvm import relax, tirx
 from convert import tvm_kernels
 from convert.integer_model import IntegerModel, LayerShape, QuantizedConv, QuantizedFullyConnected
 from convert.packing import pack_indices, unpack_indices
-from convert.stored import stored_codebook, stored_layer
+from convert.stored import stored_codebook, stored_layer, stored_scales
 from convert.tvm_rows import rows_convolution
 from convert.tvm_schedule import PORTABLE, Schedule
 from train.artefact import write_text
@@ -79,14 +79,14 @@ def call_name(number: int, name: str) -> str:
 
 
 def layer_constants(layer: Layer) -> Arrays:
-    """What a kernel reads: packed (O, row_bytes) uint8, codebook (2^b,) int8, bias and multiplier (O,) int32, shift (O,) int8.
+    """What a kernel reads: packed (O, row_bytes) uint8, codebook (2^b,) int8, bias (O,) int32, multiplier int32 and shift int8.
 
-    A plain layer has no codebook. Codebook entries past the layer's own are zero and no index names them.
+    Of the last two there is one, or one per output channel. A plain layer has no codebook. Codebook entries past the layer's
+    own are zero and no index names them.
     """
     stored = stored_layer(layer)
-    multiplier, shift = layer.requantization
     packed = pack_indices(stored.indices, stored.bit_width)
-    arrays = (packed, stored_codebook(stored), layer.bias, multiplier, shift.astype(np.int8))
+    arrays = (packed, stored_codebook(stored), layer.bias, *stored_scales(stored))
     return {name: array for name, array in zip(CONSTANTS, arrays, strict=True) if array is not None}
 
 

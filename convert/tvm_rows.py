@@ -22,7 +22,14 @@ from tvm.tirx import PrimFunc
 from convert.integer_model import LayerShape, QuantizedConv
 from convert.packing import row_bytes
 from convert.tvm_decode import codebook_tables, plain_weights, unpacked_indices
-from convert.tvm_kernels import Signature, build_kernel, constants_signature, has_left_shift, split_constants
+from convert.tvm_kernels import (
+    Signature,
+    build_kernel,
+    constants_signature,
+    has_left_shift,
+    of_channel,
+    split_constants,
+)
 from convert.tvm_schedule import Schedule, largest_divisor
 from convert.tvm_vector import LANES, VECTOR_SETS, VectorSet, constant, load, spread, store
 
@@ -90,7 +97,7 @@ def rows_convolution(conv: QuantizedConv, shape: LayerShape, schedule: Schedule)
     plan = RowsPlan(conv, shape, schedule)
     signature: Signature = (
         ("input", shape.input_hwc, "int8"),
-        *constants_signature(shape.output_hwc[2], plan.taps, conv.bit_width),
+        *constants_signature(conv),
         ("padded", (plan.padded + LANES,), "int8"),
         ("strip", (plan.strip_channels * plan.groups * LANES,), "int8"),
         ("output", shape.output_hwc, "int8"),
@@ -173,6 +180,11 @@ class _Strip:
         channels = self.plan.schedule.channels
         return ((lane // channels * self.plan.groups + group) * channels + lane % channels) * LANES
 
+    def multipliers(self, channel: Any) -> Any:
+        """int32x4: those of four channels, or the only one four times."""
+        one = int(self.multiplier.shape[0]) == 1
+        return spread(self.multiplier[0], 4) if one else load(self.multiplier, channel, 4)
+
     def decode(self, first: Any) -> None:
         """Emit the decoding of the strip that begins at channel `first`."""
         whole, rest = divmod(self.plan.taps, LANES)
@@ -185,7 +197,7 @@ class _Strip:
             total = self.sums[0] + self.sums[1] + self.sums[2] + self.sums[3]
             zero_point = T.int32(self.plan.conv.input.zero_point)
             T.buffer_store(self.corrected, self.bias[first + lane] - zero_point * total, [lane])
-            exponent = T.Cast("int32", self.shift[first + lane])
+            exponent = T.Cast("int32", of_channel(self.shift, first + lane))
             T.buffer_store(self.right, T.min(exponent, 0), [lane])
             T.buffer_store(self.left, T.max(exponent, 0), [lane])
 
@@ -323,5 +335,5 @@ class _Tile:
         total = sums + load(self.strip.corrected, lane + four, 4)
         if has_left_shift(self.plan.conv):
             total = self.vectors.shift_left(total, load(self.strip.left, lane + four, 4))
-        high = self.vectors.high_multiply(total, load(self.strip.multiplier, channel + four, 4))
+        high = self.vectors.high_multiply(total, self.strip.multipliers(channel + four))
         return self.vectors.shift_right(high, load(self.strip.right, lane + four, 4))

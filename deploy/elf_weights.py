@@ -9,7 +9,7 @@ from convert.c_reader import decode_indices
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
 from convert.kernel import KernelChoice
 from convert.memory_plan import MemoryPlan
-from convert.stored import stored_codebook, stored_layer
+from convert.stored import stored_codebook, stored_layer, stored_scales
 from deploy.elf_symbols import ElfImage
 from train.errors import Mismatch
 
@@ -34,7 +34,7 @@ def _decode_layer(
     """Table name -> (decoded from flash, expected)."""
     stored = stored_layer(layer)
     codebook = stored_codebook(stored)
-    multiplier, shift = layer.requantization
+    multiplier, shift = stored_scales(layer)
     packed = _table(image, layer.name, "indices", np.dtype(np.uint8))
     indices = decode_indices(packed, stored, choice)
     found = (

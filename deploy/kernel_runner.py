@@ -105,8 +105,8 @@ Case = KernelCase | LayerCase
 
 
 def _case_bytes(facts: list[int], tables: Mapping[str, NDArray[np.integer]], value: NDArray[np.int8]) -> bytes:
-    indices = tables["indices"].size if tables else 0
-    parts = [np.array([*facts, indices], "<i4"), *tables.values(), value]
+    sizes = [tables[name].size if tables else 0 for name in ("indices", "multiplier")]
+    parts = [np.array([*facts, *sizes], "<i4"), *tables.values(), value]
     return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
 

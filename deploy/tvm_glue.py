@@ -16,7 +16,7 @@ from convert.tvm_module import KernelCall, TensorSpec
 from deploy.profile import OUTSIDE
 
 ALIGNMENT = 64  # TVM's kAllocAlignment: vector loads may assume it
-CONSTANT_ALIGNMENT = 16  # of one vector register
+CONSTANT_ALIGNMENT = 16  # of one vector register; an array that fills none needs no more than its own size
 NAME = "repedge_model"
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
@@ -120,7 +120,8 @@ def array_source(symbol: str, array: NDArray[np.integer]) -> str:
     lines = [", ".join(numbers[start : start + 16]) for start in range(0, len(numbers), 16)]
     # INT32_MIN cannot be written as a literal
     body = ",\n    ".join(lines).replace("-2147483648", "INT32_MIN")
-    storage = f"static const _Alignas({CONSTANT_ALIGNMENT})"
+    alignment = min(CONSTANT_ALIGNMENT, 1 << (array.nbytes - 1).bit_length())
+    storage = f"static const _Alignas({alignment})"
     return f"{storage} {C_TYPES[str(array.dtype)]} {symbol}[{array.size}] = {{\n    {body}}};\n"
 
 

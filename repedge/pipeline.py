@@ -126,6 +126,11 @@ def deploy_stage(run: Run, targets: Sequence[str] | None = None, *, tune_minutes
     names = tuple(targets or run.recipe.deploy.targets)
     for name in names:
         load_target(name)  # a misspelt target must not surface after minutes of work
+    if not run.folder.convert.is_dir():
+        raise ConfigError(
+            f"{run.folder.convert}: not converted yet; run repedge convert with this recipe and --out first, "
+            "or repedge run, which does every stage"
+        )
     manifest = read_manifest(run.folder.convert, verify=True)
     run.claim()
     converted = load_converted(run.folder.convert)

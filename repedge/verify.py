@@ -13,6 +13,7 @@ from convert.integer_model import IntegerModel
 from convert.integer_model_file import FILE_NAME as MODEL_FILE
 from convert.integer_model_file import load_integer_model
 from repedge.verify_formats import FORMATS, Format
+from repedge.verify_model import verify_model
 from train.artefact import MANIFEST_NAME, read_manifest, sha256_file
 from train.errors import ArtefactError, ConfigError, Mismatch, ToolMissing
 
@@ -29,6 +30,8 @@ def verify_path(path: Path, model_path: Path | None = None) -> dict[str, Any]:
         path = path / "model_data.c"
     if not path.is_file():
         raise ArtefactError(f"{path}: no such file; give one that a run's convert or deploy folder holds")
+    if path.name == MODEL_FILE:
+        return _verify_model(path, model_path)
     form = find_format(path)
     source = _given_model(model_path) if model_path else _model_of_run(path)
     _check_manifest(source)
@@ -46,6 +49,20 @@ def verify_path(path: Path, model_path: Path | None = None) -> dict[str, Any]:
     }
 
 
+def _verify_model(path: Path, model_path: Path | None) -> dict[str, Any]:
+    """The facts of an integer model that equals another one, or what was written from it."""
+    model, compared = verify_model(path, _given_model(model_path) if model_path else None)
+    manifest = _check_manifest(path)
+    return {
+        "kind": "integer model; every layer is what was written from it",
+        "file": path.name,
+        "size_bytes": path.stat().st_size,
+        "layers": [layer.name for layer in model.layers],
+        "compared": compared,
+        "manifest": f"SHA-256 as in {manifest}" if manifest else "none lists this file",
+    }
+
+
 def find_format(path: Path) -> Format:
     """How to read a file: by its name, or as a program with C tables where it holds their symbols."""
     for form in FORMATS:
@@ -54,7 +71,7 @@ def find_format(path: Path) -> Format:
     content = path.read_bytes()
     if content[:4] == ELF_MAGIC and WEIGHTS_SYMBOL in content:
         return FORMATS[-1]
-    known = ", ".join(pattern for form in FORMATS for pattern in form.patterns)
+    known = ", ".join([MODEL_FILE, *(pattern for form in FORMATS for pattern in form.patterns)])
     raise ConfigError(f"{path}: holds no integers of the model that could be compared; files that do: {known}")
 
 

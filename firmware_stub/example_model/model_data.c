@@ -75,11 +75,11 @@ static const uint8_t model_classifier_indices[80] = {
 static const int32_t model_classifier_bias[10] = {
     -8928, 6891, -6327, -17152, 19735, -13184, -17137, 7836, 1155, 6970,
 };
-static const int32_t model_classifier_multiplier[10] = {
-    1178288638, 1178288638, 1178288638, 1178288638, 1178288638, 1178288638, 1178288638, 1178288638, 1178288638, 1178288638,
+static const int32_t model_classifier_multiplier[1] = {
+    1178288638,
 };
-static const int8_t model_classifier_shift[10] = {
-    -5, -5, -5, -5, -5, -5, -5, -5, -5, -5,
+static const int8_t model_classifier_shift[1] = {
+    -5,
 };
 
 static const repedge_layer_t model_layers[MODEL_LAYERS] = {
@@ -105,6 +105,7 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 1,
         .bit_width = 8,
+        .scales = 4,
         .input_zero_point = -128,
         .output_zero_point = -128,
         .clamp_min = -128,
@@ -132,6 +133,7 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 2,
         .bit_width = 4,
+        .scales = 6,
         .input_zero_point = -128,
         .output_zero_point = -128,
         .clamp_min = -128,
@@ -159,6 +161,7 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 1,
         .bit_width = 2,
+        .scales = 8,
         .input_zero_point = -128,
         .output_zero_point = -128,
         .clamp_min = -128,
@@ -186,6 +189,7 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 1,
         .bit_width = 0,
+        .scales = 0,
         .input_zero_point = -128,
         .output_zero_point = -128,
         .clamp_min = -128,
@@ -213,6 +217,7 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
         .kernel = REPEDGE_KERNEL_PORTABLE,
         .stride = 1,
         .bit_width = 8,
+        .scales = 1,
         .input_zero_point = -128,
         .output_zero_point = 3,
         .clamp_min = -128,
@@ -306,5 +311,5 @@ _Static_assert(0u + 1u * 1u * 8u <= MODEL_ARENA_BYTES, "input fits the arena");
 _Static_assert(0u % REPEDGE_ARENA_ALIGNMENT == 0u, "input is aligned");
 _Static_assert(sizeof model_classifier_indices == 80u, "size of indices");
 _Static_assert(sizeof model_classifier_bias == 4u * 10u, "size of bias");
-_Static_assert(sizeof model_classifier_multiplier == 4u * 10u, "size of multiplier");
-_Static_assert(sizeof model_classifier_shift == 10u, "size of shift");
+_Static_assert(sizeof model_classifier_multiplier == 4u * 1u, "size of multiplier");
+_Static_assert(sizeof model_classifier_shift == 1u, "size of shift");

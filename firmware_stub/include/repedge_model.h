@@ -52,8 +52,8 @@ struct repedge_layer {
     const uint8_t *indices;       /* packed symbols, in the kernel's order */
     const int8_t *codebook;       /* 2^bit_width entries, -127..127; NULL at eight bits */
     const int32_t *bias;          /* per output channel, at input_scale * weight_scale */
-    const int32_t *multiplier;    /* per output channel, 0 or 2^30..2^31-1 */
-    const int8_t *shift;          /* per output channel, -31..30; positive shifts left */
+    const int32_t *multiplier;    /* `scales` of them, 0 or 2^30..2^31-1 */
+    const int8_t *shift;          /* `scales` of them, -31..30; positive shifts left */
     uint32_t input_offset;        /* bytes into the arena */
     uint32_t output_offset;       /* bytes into the arena; unused for the classifier */
     uint32_t scratch_offset;      /* bytes into the arena: what the kernel works in */
@@ -61,6 +61,7 @@ struct repedge_layer {
     repedge_shape_t input;
     repedge_shape_t output;
     uint16_t strip_channels;  /* output channels whose weights are decoded at once */
+    uint16_t scales;          /* weight scales: 1, or one per output channel */
     uint8_t kind;             /* repedge_kind_t */
     uint8_t kernel;           /* repedge_kernel_t; of a convolution */
     uint8_t stride;           /* 1 or 2 */
@@ -70,6 +71,12 @@ struct repedge_layer {
     int8_t clamp_min;         /* lowest output */
     int8_t clamp_max;         /* highest output */
 };
+
+/* Where a channel's multiplier and shift stand. */
+static inline uint32_t repedge_scale_place(const repedge_layer_t *layer, uint32_t channel)
+{
+    return layer->scales > 1u ? channel : 0u;
+}
 
 struct repedge_model {
     const repedge_layer_t *layers; /* the convolutions, the pool, the classifier */

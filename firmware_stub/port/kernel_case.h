@@ -1,17 +1,17 @@
 /* A layer with its tables and an input, as deploy/kernel_runner.py writes it for the kernel runners
  * of ports. Little-endian:
  *
- *     int32[17]  kind (repedge_kind_t), kernel (repedge_kernel_t), height, width, channels in and
+ *     int32[18]  kind (repedge_kind_t), kernel (repedge_kernel_t), height, width, channels in and
  *                out, stride, bit_width, input and output zero point, clamp_min, clamp_max,
- *                strip_channels, bytes of scratch, bytes of indices
- *     then       indices, codebook (none at eight bits), bias, multiplier, shift (none of these for
- * a pool), input */
+ *                strip_channels, bytes of scratch, bytes of indices, scales
+ *     then       indices, codebook (none at eight bits), bias, multiplier, shift (of a pool none of
+ *                these), input */
 #ifndef REPEDGE_KERNEL_CASE_H
 #define REPEDGE_KERNEL_CASE_H
 
 #include "repedge_kernels.h"
 
-enum { CASE_FACTS = 17, CASE_TABLES = 5 };
+enum { CASE_FACTS = 18, CASE_TABLES = 5 };
 
 /* Exit statuses of the runners; a kernel that refuses a case gives EXIT_REFUSED + its status. */
 enum { EXIT_NO_CASES = 2, EXIT_KERNEL = 32, EXIT_REFUSED = 40 };
@@ -35,6 +35,7 @@ static inline repedge_layer_t case_layer(const int32_t f[CASE_FACTS])
         .output_zero_point = (int8_t)f[11],
         .clamp_min = (int8_t)f[12],
         .clamp_max = (int8_t)f[13],
+        .scales = (uint16_t)f[17],
         .strip_channels = (uint16_t)f[14],
         .scratch_bytes = (uint32_t)f[15],
     };
@@ -45,8 +46,8 @@ static inline size_t case_table_bytes(const int32_t f[CASE_FACTS], uint32_t k)
 {
     const size_t channels = (size_t)f[7];
     const size_t entries = f[9] == (int32_t)REPEDGE_PLAIN_BITS ? 0u : (size_t)1 << f[9];
-    const size_t bytes[CASE_TABLES] = {(size_t)f[16], entries, 4u * channels, 4u * channels,
-                                       channels};
+    const size_t scales = (size_t)f[17];
+    const size_t bytes[CASE_TABLES] = {(size_t)f[16], entries, 4u * channels, 4u * scales, scales};
     return f[0] == REPEDGE_AVERAGE_POOL ? 0u : bytes[k];
 }
 

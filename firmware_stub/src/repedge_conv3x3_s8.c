@@ -71,8 +71,9 @@ static inline void store_pixel(const repedge_layer_t *layer, uint32_t first_chan
             return;
         }
         const int32_t accumulator = repedge_add_bias(sums[lane], layer->bias[channel]);
+        const uint32_t place = repedge_scale_place(layer, channel);
         const int32_t value =
-            repedge_requantize(accumulator, layer->multiplier[channel], layer->shift[channel]);
+            repedge_requantize(accumulator, layer->multiplier[place], layer->shift[place]);
         output[channel] =
             repedge_clamp_s8(value, layer->output_zero_point, layer->clamp_min, layer->clamp_max);
     }

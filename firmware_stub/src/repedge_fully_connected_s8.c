@@ -33,8 +33,9 @@ void repedge_fully_connected_s8(const repedge_layer_t *layer, const int8_t *inpu
         const int32_t sum = layer->bit_width == REPEDGE_PLAIN_BITS ? dot_bytes(layer, row, input)
                                                                    : dot_row(layer, row, input);
         const int32_t accumulator = repedge_add_bias(sum, layer->bias[channel]);
+        const uint32_t place = repedge_scale_place(layer, channel);
         const int32_t value =
-            repedge_requantize(accumulator, layer->multiplier[channel], layer->shift[channel]);
+            repedge_requantize(accumulator, layer->multiplier[place], layer->shift[place]);
         output[channel] =
             repedge_clamp_s8(value, layer->output_zero_point, layer->clamp_min, layer->clamp_max);
     }

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 
 from convert.c_layers import layer_tables
 from convert.float_network import FloatNetwork
-from convert.integer_model import IntegerModel, LayerShape, QuantizedConv, QuantizedFullyConnected
+from convert.integer_model import (
+    BIAS_BYTES,
+    SCALE_BYTES,
+    IntegerModel,
+    LayerShape,
+    QuantizedConv,
+    QuantizedFullyConnected,
+)
 from convert.kernel import KernelChoice
 from convert.kernels import Prefer, arena_bytes, choose_alone
 from convert.kernels_portable import PORTABLE
@@ -17,7 +24,6 @@ from repedge.fit.sensitivity import Losses
 from repedge.fit.table import LayerOptions, Option
 from train.model import CLASSIFIER
 
-BYTES_PER_CHANNEL = 9  # bias and multiplier of 4 bytes, shift of one
 Counts = Mapping[tuple[str, int], tuple[int, int]]  # (layer, bit width) -> instructions, cycles
 Layer = QuantizedConv | QuantizedFullyConnected
 
@@ -70,11 +76,16 @@ def encoded_bytes(layer: Layer, choice: KernelChoice | None = None) -> int:
     return sum(table.nbytes for table in tables.values())
 
 
-def sizes_by_shape(merged: FloatNetwork, bits: Mapping[str, int]) -> dict[str, int]:
-    """Encoded bytes of every layer; they depend on shapes alone, so nothing has to be quantized to know them."""
+def sizes_by_shape(merged: FloatNetwork, bits: Mapping[str, int], *, per_channel: bool = False) -> dict[str, int]:
+    """Encoded bytes of every layer; they depend on shapes alone, so nothing has to be quantized to know them.
+
+    `per_channel`: a weight scale per output channel.
+    """
     weights = {conv.name: conv.weight_oihw for conv in merged.convs} | {CLASSIFIER: merged.classifier_weight}
     return {
-        name: packed_weight_bytes(len(weight), weight[0].size, bits[name]) + len(weight) * BYTES_PER_CHANNEL
+        name: packed_weight_bytes(len(weight), weight[0].size, bits[name])
+        + BIAS_BYTES * len(weight)
+        + SCALE_BYTES * (len(weight) if per_channel else 1)
         for name, weight in weights.items()
     }
 

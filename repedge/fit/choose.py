@@ -87,7 +87,7 @@ def prepare(net: Net, request: Request, settings: Settings, work: Path, progress
     """All that every method needs; `Infeasible` at once where the bytes cannot be met."""
     config = net.recipe.quantize
     widths = allowed_bit_widths(config, settings.lowest_bits, settings.highest_bits)
-    refuse_by_size(net.merged, request, min(widths))
+    refuse_by_size(net.merged, request, min(widths), per_channel=config.weights.per_channel_scale)
     images, _ = net.calibration(settings.images)
     with progress.step("fit", f"{net.recipe.name}: codebooks at {len(widths)} bit widths"):
         classes = net.dataset.class_names
@@ -136,10 +136,10 @@ def _chosen(prepared: Prepared, losses: Losses, solution: Solution) -> Chosen:
     )
 
 
-def refuse_by_size(merged: FloatNetwork, request: Request, bits: int) -> None:
+def refuse_by_size(merged: FloatNetwork, request: Request, bits: int, *, per_channel: bool) -> None:
     """Before any work: the encoder's bytes at the fewest bits depend on the layers' shapes alone."""
     names = [*(conv.name for conv in merged.convs), CLASSIFIER]
-    sizes = sizes_by_shape(merged, dict.fromkeys(names, bits))
+    sizes = sizes_by_shape(merged, dict.fromkeys(names, bits), per_channel=per_channel)
     smallest, worst = sum(sizes.values()), max(sizes, key=lambda name: sizes[name])
     if request.weight_bytes is not None and smallest > request.weight_bytes:
         raise refuse("weight_bytes", request.weight_bytes, smallest, worst)

@@ -13,7 +13,7 @@ from tests.need import need
 from tests.random_models import model_on_int4_grid
 from train.errors import ArtefactError
 
-NET = Net("toy", 4, model_on_int4_grid(3, layers=("conv1", "conv3")))
+NET = Net("toy", 4, model_on_int4_grid(3, layers=("conv1", "conv3")), "toy")
 WEIGHTS = sum(layer.indices.size for layer in NET.model.layers)
 
 

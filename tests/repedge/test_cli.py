@@ -70,6 +70,11 @@ def test_targets_show_memory_and_doubts(capsys):
     assert row.split() == ["nrf52840-dk", "m4", "dsp+fpu", "64", "1024", "256", "2?"]
 
 
+def test_deploy_before_convert_names_the_command_to_run(tmp_path, capsys):
+    assert main(["deploy", "recipes/quickstart.yaml", "--out", str(tmp_path / "run")]) == 2
+    assert "not converted yet; run repedge convert" in capsys.readouterr().err
+
+
 def test_a_core_that_no_target_has_is_exit_2(capsys):
     assert main(["targets", "--core", "m9"]) == 2
     assert "no target's name, core or kind contains it" in capsys.readouterr().err

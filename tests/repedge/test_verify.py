@@ -211,6 +211,37 @@ def test_an_altered_model_is_not_a_reference(finished_run, tmp_path, capsys):
     assert "the integer model itself was altered" in capsys.readouterr().err
 
 
+def change_tensor_of_model(content: bytes, name: str) -> bytes:
+    """One bit in the middle of a tensor of a safetensors file."""
+    length = int.from_bytes(content[:8], "little")
+    start, end = json.loads(content[8 : 8 + length])[name]["data_offsets"]
+    place = 8 + length + (start + end) // 2
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def test_the_model_itself_passes(finished_run, capsys):
+    assert main(["inspect", str(finished_run / "convert" / MODEL_FILE), "--verify", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["compared"] == "model_int8.tflite, model_integer.onnx"
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["by what was written", "by another model"])
+@pytest.mark.parametrize("tensor", ["conv2.indices", "conv2.weight_scale", "conv2.bias"])
+def test_an_altered_model_names_the_layer(finished_run, tmp_path, tensor, given, capsys):
+    shutil.copytree(finished_run / "convert", tmp_path / "convert", ignore=shutil.ignore_patterns("manifest.json"))
+    path = tmp_path / "convert" / MODEL_FILE
+    path.write_bytes(change_tensor_of_model(path.read_bytes(), tensor))
+    extra = ["--model", str(finished_run)] if given else []
+    assert main(["inspect", str(path), "--verify", *extra]) == 1
+    assert "layer conv2" in capsys.readouterr().err
+
+
+def test_a_cut_model_names_a_layer(finished_run, tmp_path, capsys):
+    content = (finished_run / "convert" / MODEL_FILE).read_bytes()
+    (tmp_path / MODEL_FILE).write_bytes(content[:-100])
+    assert main(["inspect", str(tmp_path / MODEL_FILE), "--verify"]) == 1
+    assert re.search(r"layer (conv\d|classifier) is the first that is not whole", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

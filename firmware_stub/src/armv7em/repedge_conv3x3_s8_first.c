@@ -79,6 +79,7 @@ repedge_status_t repedge_conv3x3_s8_first(const repedge_layer_t *layer, const in
 {
     const repedge_dsp_layout_t layout = {
         .row_pairs = row_pairs(layer),
+        .row_singles = layer->input.channels % 2u,
         .step_bytes = row_pairs(layer) * PIXELS * (uint32_t)sizeof(uint32_t),
         .row_words = repedge_dsp_half(layer) * row_pairs(layer) * PIXELS,
         .border_bytes = line_bytes(layer),

@@ -73,6 +73,7 @@ void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, si
 /* How a kernel lays out input rows. */
 typedef struct {
     uint32_t row_pairs;    /* pair steps of one kernel row */
+    uint32_t row_singles;  /* 1: the last of them is one weight and a zero; else 0 */
     uint32_t step_bytes;   /* from one pixel pair to the next */
     uint32_t row_words;    /* of one converted row */
     uint32_t border_bytes; /* a multiple of 4, at the end of the scratch */

@@ -1,5 +1,6 @@
 /* The strips of output channels, and for each the rows of the image. */
 #include "repedge_dsp.h"
+#include "repedge_unpack.h"
 
 enum { KERNEL_ROWS = 3 };
 
@@ -38,23 +39,58 @@ static void prepare_groups(const strip_t *strip)
         const uint32_t channel = strip->first_channel + lane;
         repedge_dsp_group_t *group = &strip->groups[lane / DSP_GROUP];
         repedge_dsp_requantize_t *requantize = &group->requantize[lane % DSP_GROUP];
-        const uint32_t shift = lane < strip->channels ? (uint32_t)-layer->shift[channel] : 0u;
+        const uint32_t place = repedge_scale_place(layer, channel);
+        const uint32_t shift = lane < strip->channels ? (uint32_t)-layer->shift[place] : 0u;
         group->doubled_bias[lane % DSP_GROUP] =
             lane < strip->channels ? 2 * layer->bias[channel] : 0;
-        requantize->multiplier = lane < strip->channels ? layer->multiplier[channel] : 0;
+        requantize->multiplier = lane < strip->channels ? layer->multiplier[place] : 0;
         requantize->rounding = (int32_t)((rise << shift) + ((1u << shift) >> 1));
         requantize->shift = shift;
     }
 }
 
-static void prepare_strip(const strip_t *strip)
+/* A group whose kernel rows have an odd number of taps: the pairs of its three rows, then the three
+ * last taps of its channels, each beside a zero. */
+static void decode_odd_group(const strip_t *strip, const uint8_t *packed, uint32_t *weights)
 {
     const repedge_layer_t *layer = strip->layer;
-    const size_t group_steps = (size_t)KERNEL_ROWS * strip->layout->row_pairs;
-    const size_t first_step = strip->first_channel / DSP_GROUP * group_steps;
-    repedge_dsp_build_table(layer, strip->ring);
-    repedge_dsp_decode(layer, layer->indices + first_step * layer->bit_width,
-                       strip_groups(strip) * group_steps, strip->weights, strip->ring);
+    const size_t steps = strip->layout->row_pairs - 1u, row_words = (steps + 1u) * DSP_GROUP;
+    for (uint32_t tap = 0; tap < KERNEL_ROWS; ++tap) {
+        repedge_dsp_decode(layer, packed, steps, weights + tap * row_words, strip->ring);
+        packed += steps * layer->bit_width;
+    }
+    repedge_bit_reader_t reader = {packed, 0u, 0u};
+    for (uint32_t tap = 0; tap < KERNEL_ROWS; ++tap) {
+        uint32_t *last = weights + tap * row_words + steps * DSP_GROUP;
+        for (uint32_t lane = 0; lane < DSP_GROUP; ++lane) {
+            last[lane] = repedge_dsp_pack(2 * repedge_next_weight(&reader, layer), 0);
+        }
+    }
+}
+
+/* The weights of the strip's groups. */
+static void decode_groups(const strip_t *strip)
+{
+    const repedge_layer_t *layer = strip->layer;
+    const uint32_t steps = KERNEL_ROWS * strip->layout->row_pairs, groups = strip_groups(strip);
+    const size_t symbols = (size_t)KERNEL_ROWS * DSP_GROUP *
+                           (2u * strip->layout->row_pairs - strip->layout->row_singles);
+    const size_t group_bytes = repedge_row_bytes(symbols, layer->bit_width);
+    const uint8_t *packed = layer->indices + strip->first_channel / DSP_GROUP * group_bytes;
+    if (strip->layout->row_singles == 0u) {
+        repedge_dsp_decode(layer, packed, groups * steps, strip->weights, strip->ring);
+        return;
+    }
+    for (uint32_t group = 0; group < groups; ++group) {
+        decode_odd_group(strip, packed, strip->weights + group * steps * DSP_GROUP);
+        packed += group_bytes;
+    }
+}
+
+static void prepare_strip(const strip_t *strip)
+{
+    repedge_dsp_build_table(strip->layer, strip->ring);
+    decode_groups(strip);
     prepare_groups(strip);
 }
 

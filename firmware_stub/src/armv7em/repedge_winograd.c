@@ -85,8 +85,9 @@ static void prepare_channels(const run_t *run, uint32_t first, uint32_t end)
     const repedge_layer_t *layer = run->layer;
     winograd_channel_t *prepared = run->channels;
     for (uint32_t channel = first; channel < end; ++channel) {
-        int32_t multiplier = layer->multiplier[channel];
-        int32_t shift = -layer->shift[channel];
+        const uint32_t place = repedge_scale_place(layer, channel);
+        int32_t multiplier = layer->multiplier[place];
+        int32_t shift = -layer->shift[place];
         if (multiplier == 0 || shift > SHIFT_MAX) { /* always the zero point */
             multiplier = 0;
             shift = 1;

@@ -218,11 +218,12 @@ static inline void repedge_mve_fill_block(repedge_mve_block_t *block, uint32_t l
                                           const repedge_layer_t *layer, uint32_t channel,
                                           int32_t weight_sum)
 {
-    const int32_t shift = layer->shift[channel];
+    const uint32_t place = repedge_scale_place(layer, channel);
+    const int32_t shift = layer->shift[place];
     const uint32_t offset = (uint32_t)layer->input_zero_point * (uint32_t)weight_sum;
     const repedge_mve_channel_t result = {
         .bias = (int32_t)((uint32_t)layer->bias[channel] - offset),
-        .multiplier = layer->multiplier[channel],
+        .multiplier = layer->multiplier[place],
         .right = shift < 0 ? shift : 0,
     };
     block->channels[lane] = result;
@@ -236,8 +237,8 @@ static inline bool repedge_mve_is_plain(const repedge_layer_t *layer)
 {
     bool plain =
         layer->clamp_min == -128 && layer->clamp_max == 127 && layer->output_zero_point == -128;
-    for (uint32_t channel = 0; channel < layer->output.channels; ++channel) {
-        plain = plain && layer->shift[channel] <= 0;
+    for (uint32_t k = 0; k < layer->scales; ++k) {
+        plain = plain && layer->shift[k] <= 0;
     }
     return plain;
 }
