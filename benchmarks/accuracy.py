@@ -39,7 +39,7 @@ from train.artefact import read_manifest, write_json
 from train.checkpoint import load_network
 from train.config import PhaseConfig, QatPhaseConfig, TrainingRecipe
 from train.dataset import load_dataset
-from train.errors import PipelineError, ToolFailed
+from train.errors import PipelineError, ToolFailed, TrainingDiverged
 from train.evaluate import top1
 from train.loop import train_model
 from train.model import RepVGG
@@ -102,7 +102,7 @@ def run_cell(bench: Bench, cell: Cell) -> Line:
         line["top1_float"] = read_manifest(folder).metrics["validation"]["float_train"]["top1"]
         line |= float_facts(load_network(folder, "float"))
         line["top1_validation"] = measure(bench, cell, *validation_split(bench, cell.recipe))
-    except CellPruned as reason:
+    except (CellPruned, TrainingDiverged) as reason:  # a diverged cell is a result too, and must not stop the others
         line |= {"pruned": True, "pruned_reason": str(reason)}
     return line
 
@@ -168,7 +168,10 @@ def _train(
 def measure(bench: Bench, cell: Cell, images: np.ndarray, labels: np.ndarray) -> float:
     """Top-1 accuracy in percent of the quantized net: fake-quantized after QAT, the integer model after PTQ."""
     if cell.recipe.train.qat_phase.epochs:
-        return _top1(load_network(train_quantized(bench, cell), "qat"), images, labels)
+        network = load_network(train_quantized(bench, cell), "qat")
+        if cell.recipe.quantize.weights.method == "none":
+            network.logits_scale.zero_()  # the float reference's logits are not rounded to int8 either
+        return _top1(network, images, labels)
     network = load_network(train_float(bench, cell), "float")
     merged = merge_network(network, bench.dataset.input_hwc)
     calibration = bench.dataset.train_images[:CALIBRATION_IMAGES]

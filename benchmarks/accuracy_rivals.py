@@ -103,7 +103,8 @@ def rivals_section(results: Results, beside: Path) -> str:
             "## Does it help? One row per method",
             "Each method against the best alternative of its kind that was run with the same seeds; what is not named under `at` "
             f"is the default. A difference of one seed counts from {yardstick} on: the 95 % interval for two single runs, from "
-            "the spread of the default's seeds. Post-training methods were given 1,024 images without labels.",
+            "the spread of the default's seeds. Post-training methods were given 1,024 images without labels; "
+            "RepAPQ's affine ends as a scale per output channel, the plain levels beside it have one scale per tensor.",
             table(header, rows),
         ]
     )
