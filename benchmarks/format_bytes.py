@@ -7,7 +7,7 @@ streams on Ethos-U). Biases, multipliers, shifts and scales are the other consta
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from ai_edge_litert import schema_py_generated as schema
 
-from convert.c_layers import layer_symbol
+from convert.c_layers import layer_symbol, layer_tables
 from convert.integer_model import IntegerModel
 from convert.integer_model_file import FILE_NAME as MODEL_FILE
 from convert.integer_model_file import save_integer_model
@@ -63,9 +63,12 @@ def firmware(model: IntegerModel, name: str, folder: Path) -> ArtefactBytes:
 
 def _by_layer(model: IntegerModel, size: Callable[[str, str], int]) -> tuple[dict[str, int], dict[str, int]]:
     """Bytes of weights and of other constants by layer, from the size of one layer's table."""
-    names = [layer.name for layer in model.layers]
-    weights = {name: sum(size(name, table) for table in WEIGHT_TABLES) for name in names}
-    return weights, {name: sum(size(name, table) for table in OTHER_TABLES) for name in names}
+    tables = {layer.name: set(layer_tables(layer)) for layer in model.layers}  # a plain layer has no codebook
+
+    def total(wanted: Sequence[str]) -> dict[str, int]:
+        return {name: sum(size(name, table) for table in wanted if table in own) for name, own in tables.items()}
+
+    return total(WEIGHT_TABLES), total(OTHER_TABLES)
 
 
 def tvm_library(model: IntegerModel, name: str, folder: Path) -> ArtefactBytes:

@@ -13,6 +13,7 @@ from convert.kernel import ConvKernel, pack_in_order
 from convert.kernels_portable import PORTABLE
 from convert.memory_plan import MemoryPlan, Placement
 from convert.packing import pack_indices
+from convert.stored import stored_codebook, stored_layer
 from train.errors import UnsupportedLayer
 
 KINDS = {"conv": "REPEDGE_CONV3X3", "pool": "REPEDGE_AVERAGE_POOL", "fully_connected": "REPEDGE_FULLY_CONNECTED"}
@@ -53,14 +54,14 @@ def layer_symbol(name: str) -> str:
 def layer_tables(
     layer: QuantizedConv | QuantizedFullyConnected, kernel: ConvKernel = PORTABLE
 ) -> dict[str, NDArray[np.integer]]:
-    """The constant arrays of a layer: indices packed in its kernel's order, codebook padded with zeros to 2^b entries,
-    bias, multiplier, shift."""
-    codebook = np.zeros(2**layer.bit_width, np.int8)
-    codebook[: layer.codebook.size] = layer.codebook
+    """The constant arrays of a layer: symbols packed in its kernel's order, codebook padded with zeros to 2^b entries (none
+    where the layer is plain), bias, multiplier, shift."""
+    stored = stored_layer(layer)
+    codebook = stored_codebook(stored)
     multiplier, shift = layer.requantization
     return {
-        "indices": _packed(layer, kernel),
-        "codebook": codebook,
+        "indices": _packed(stored, kernel),
+        **({} if codebook is None else {"codebook": codebook}),
         "bias": layer.bias,
         "multiplier": multiplier,
         "shift": shift.astype(np.int8),  # -31 .. 30
@@ -96,7 +97,7 @@ def _c_layer(
         "kind": KINDS[shape.kind],
         "kernel": choice.kernel.constant if choice else PORTABLE.constant,
         "stride": layer.stride if isinstance(layer, QuantizedConv) else 1,
-        "bit_width": layer.bit_width if layer else 0,
+        "bit_width": stored_layer(layer).bit_width if layer else 0,
         "input_zero_point": layer.input.zero_point if layer else quantization.zero_point,
         "output_zero_point": quantization.zero_point,
         "clamp_min": layer.clamp_min if isinstance(layer, QuantizedConv) else -128,

@@ -15,6 +15,7 @@ from convert.kernel import KernelChoice, unpack_in_order
 from convert.kernels_portable import PORTABLE
 from convert.memory_plan import MemoryPlan, plan_memory
 from convert.packing import row_bytes, unpack_indices
+from convert.stored import stored_codebook, stored_layer
 from train.errors import ArtefactError, Mismatch
 
 HEADER_NAME = "model_data.h"
@@ -80,7 +81,7 @@ def verify_c_model(model: IntegerModel, folder: Path, plan: MemoryPlan | None = 
 def decode_indices(
     packed: NDArray[np.uint8], layer: QuantizedConv | QuantizedFullyConnected, choice: KernelChoice | None
 ) -> NDArray[np.uint8] | None:
-    """The indices, shaped as the layer's, in packed bytes of its kernel's order; None where the size cannot be right."""
+    """The symbols, shaped as the stored layer's, in packed bytes of its kernel's order; None where the size cannot be right."""
     if isinstance(layer, QuantizedConv):
         order = choice.kernel.order if choice else PORTABLE.order
         return unpack_in_order(packed, layer.bit_width, order, layer.indices.shape)
@@ -145,14 +146,16 @@ def _check_tables(
     layer: QuantizedConv | QuantizedFullyConnected, choice: KernelChoice | None, arrays: dict[str, NDArray[np.integer]]
 ) -> None:
     """Decode the layer's arrays and compare each with the model."""
+    stored = stored_layer(layer)
+    codebook = stored_codebook(stored)
     tables = {name: arrays.get(f"{layer_symbol(layer.name)}_{name}", np.zeros(0, np.int8)) for name in TABLE_TYPES}
-    indices = decode_indices(tables["indices"].astype(np.uint8), layer, choice)
+    indices = decode_indices(tables["indices"].astype(np.uint8), stored, choice)
     if indices is None:
         raise Mismatch(f"layer {layer.name}: packed indices of another size; run the convert stage again")
     multiplier, shift = layer.requantization
     pairs: dict[str, tuple[NDArray[np.integer], NDArray[np.integer]]] = {
-        "indices": (indices, layer.indices),
-        "codebook": (tables["codebook"], np.pad(layer.codebook, (0, 2**layer.bit_width - layer.codebook.size))),
+        "indices": (indices, stored.indices),
+        "codebook": (tables["codebook"], np.zeros(0, np.int8) if codebook is None else codebook),
         "bias": (tables["bias"], layer.bias),
         "multiplier": (tables["multiplier"], multiplier),
         "shift": (tables["shift"], shift),

@@ -1,7 +1,8 @@
 """The integer model as C tables, `model_data.c` and `model_data.h`, which `firmware_stub` is linked with.
 
-Data only. Per layer `model_<layer>_indices` (packed, version 1 of convert/packing.py, in the kernel's order),
-`_codebook` (2^b entries), `_bias`, `_multiplier`, `_shift`; the layer table; the memory plan, asserted at compile time; class names.
+Data only. Per layer `model_<layer>_indices` (packed as in convert/packing.py, in the kernel's order), `_codebook` (2^b
+entries; none where the bytes are the weights), `_bias`, `_multiplier`, `_shift`; the layer table; the memory plan, asserted
+at compile time; class names.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from convert.c_layers import TABLE_TYPES, CLayer, c_layers
 from convert.c_reader import HEADER_NAME, SOURCE_NAME, read_c_model, verify_c_model
 from convert.integer_model import IntegerModel
 from convert.memory_plan import MemoryPlan, Placement, plan_memory
+from convert.packing import VERSION
 from train.artefact import write_text
 
 __all__ = ["FOLDER_NAME", "read_c_model", "verify_c_model", "write_c_model"]
 
 FOLDER_NAME = "c"  # inside the convert stage's folder
-PACKING_VERSION = 1
 
 
 def write_c_model(model: IntegerModel, folder: Path, *, source_hash: str, plan: MemoryPlan | None = None) -> None:
@@ -46,7 +47,7 @@ def _banner(source_hash: str) -> str:
 def _header(model: IntegerModel, plan: MemoryPlan, layers: list[CLayer], source_hash: str) -> str:
     height, width, channels = model.input_hwc
     constants = {
-        "MODEL_PACKING_VERSION": PACKING_VERSION,
+        "MODEL_PACKING_VERSION": VERSION,
         "MODEL_INPUT_HEIGHT": height,
         "MODEL_INPUT_WIDTH": width,
         "MODEL_INPUT_CHANNELS": channels,
@@ -76,8 +77,8 @@ def _source(model: IntegerModel, plan: MemoryPlan, layers: list[CLayer], source_
 
 
 def _tables(layer: CLayer) -> str:
-    bits = layer.scalars["bit_width"]
-    lines = [f"/* {_comment(layer.name)}: {bits}-bit indices */"]
+    symbols = f"{layer.scalars['bit_width']}-bit indices" if "codebook" in layer.tables else "int8 weights"
+    lines = [f"/* {_comment(layer.name)}: {symbols} */"]
     for name, table in layer.tables.items():
         lines.append(f"static const {TABLE_TYPES[name]} {layer.symbol}_{name}[{table.size}] = {{")
         lines += _rows(table)
@@ -177,7 +178,9 @@ def _table_assertions(layer: CLayer, placement: Placement) -> str:
     sizes = {"indices": f"{layer.tables['indices'].size}u", "codebook": f"1u << {bits}"}
     sizes |= dict.fromkeys(("bias", "multiplier"), f"4u * {channels}u") | {"shift": f"{channels}u"}
     return "".join(
-        _assert(f"sizeof {layer.symbol}_{name} == {size}", f"size of {name}") for name, size in sizes.items()
+        _assert(f"sizeof {layer.symbol}_{name} == {size}", f"size of {name}")
+        for name, size in sizes.items()
+        if name in layer.tables
     )
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.packing import row_bytes
+from convert.packing import packed_weight_bytes
 from convert.requantize import convolution_multipliers, fully_connected_multipliers
 
 Int8 = NDArray[np.int8]
@@ -206,15 +206,14 @@ class IntegerModel:
 
     @property
     def weight_bytes(self) -> int:
-        """Flash bytes of packed indices, codebooks (2^b entries), biases and multipliers (4 B) with shifts (1 B)."""
+        """Flash bytes of packed weights, codebooks (2^b entries), biases and multipliers (4 B) with shifts (1 B)."""
         return sum(layer_weight_bytes(layer) for layer in self.layers)
 
 
 def layer_weight_bytes(layer: QuantizedConv | QuantizedFullyConnected) -> int:
-    """Flash bytes of one layer's constants: packed indices, codebook of 2^b entries, bias, multiplier, shift."""
+    """Flash bytes of one layer's constants: packed weights, codebook where it has one, bias, multiplier, shift."""
     channels = layer.indices.shape[0]
-    packed = channels * row_bytes(layer.indices[0].size, layer.bit_width)
-    return packed + 2**layer.bit_width + channels * (4 + 4 + 1)
+    return packed_weight_bytes(channels, layer.indices[0].size, layer.bit_width) + channels * (4 + 4 + 1)
 
 
 def _check_chain(model: IntegerModel) -> None:

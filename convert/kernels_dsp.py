@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from convert.integer_model import LayerShape, QuantizedConv
 from convert.kernel import ConvKernel, Order
+from convert.stored import is_stored_plain
 
 DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33"})
 GROUP = 4  # output channels computed together
@@ -128,7 +129,8 @@ def _instructions(
         per_row = 3 if pairs(in_channels) == UNROLLED_PAIRS else 8
         multiplied = _half(shape) * groups * rows * (11 * pairs(in_channels) + per_row)
         by_table = conv.bit_width <= MAX_TABLE_BITS
-        decoded = 3 * pairs(in_channels) * groups * (13 if by_table else 58)
+        per_step = 13 if by_table else 17 if is_stored_plain(conv) else 58
+        decoded = 3 * pairs(in_channels) * groups * per_step
         table = 5 * 4**conv.bit_width if by_table else 0
         converted = height * (row_bytes(conv, shape) * per_row_byte + 100)
         return (

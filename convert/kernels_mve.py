@@ -11,6 +11,8 @@ from math import ceil
 from convert.integer_model import LayerShape, QuantizedConv
 from convert.kernel import ConvKernel
 from convert.kernels_portable import ohwi_order
+from convert.packing import PLAIN_BITS
+from convert.stored import is_stored_plain
 
 CORES = frozenset({"cortex-m55"})
 LANES = 16  # int8 lanes of a vector
@@ -91,7 +93,7 @@ def _direct_instructions(conv: QuantizedConv, shape: LayerShape, strip_channels:
         checked=segments + 39,
         row=100 + 21 * ceil(shape.output_hwc[1] / PIXELS) + ring / shape.output_hwc[0],
         row_pair=0,
-        channel=140 + _decoding(conv.bit_width, in_channels),
+        channel=140 + _decoding(PLAIN_BITS if is_stored_plain(conv) else conv.bit_width, in_channels),
         once=0,
     )
     return _layer_instructions(costs, conv, shape, strip_channels)
@@ -102,6 +104,8 @@ def _decoding(bit_width: int, in_channels: int) -> int:
     groups = ceil(in_channels / LANES)
     if in_channels % LANES:
         return 9 * (15 + 32 * groups)
+    if bit_width == PLAIN_BITS:
+        return 46 * groups
     if bit_width == 4 and in_channels % (2 * LANES) == 0:
         return 50 * groups
     return groups * (9 * (7 if 8 % bit_width == 0 else 10) + 10)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from convert.integer_model import LayerShape, QuantizedConv
 from convert.kernel import ConvKernel
+from convert.stored import is_stored_plain
 from convert.winograd import F2, F4, Transform, winograd_obstacle
 
 DSP_CORES = frozenset({"cortex-m4", "cortex-m7", "cortex-m33"})
@@ -92,7 +93,7 @@ class _Costs:
 
 COSTS = {2: _Costs(weights=62, tile=102, border=50, output=89), 4: _Costs(weights=143, tile=370, border=80, output=331)}
 DECODE = {2: 37, 3: 41, 4: 30}  # per pair of input channels and output channel; more bits have no table
-DECODE_MORE = 89
+DECODE_MORE, DECODE_PLAIN = 89, 38
 
 
 def _instructions(
@@ -103,7 +104,8 @@ def _instructions(
     costs, pairs = COSTS[transform.outputs], tile_pairs(transform, shape)
     tiles, inside = _tiles(transform, shape)
     strips, groups = -(-channels // strip_channels), -(-pairs // _group_pairs(transform, parts, shape))
-    weights = channel_pairs * channels * (costs.weights + DECODE.get(conv.bit_width, DECODE_MORE))
+    decode = DECODE_PLAIN if is_stored_plain(conv) else DECODE.get(conv.bit_width, DECODE_MORE)
+    weights = channel_pairs * channels * (costs.weights + decode)
     inputs = channel_pairs * (tiles * costs.tile + (tiles - inside) * costs.border)
     if strips > 1 and groups > 1:  # as repedge_winograd.c decides it
         tile_cost = {2: 3, 4: 4}[transform.outputs]

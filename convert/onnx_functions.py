@@ -12,7 +12,7 @@ from onnx import parser
 
 DOMAIN = "repedge"
 
-# Packed rows of convert/packing.py (version 1) -> the layer's weights + 128.
+# Packed rows of convert/packing.py with a codebook -> the layer's weights + 128.
 # Bit k of a row is bit (k mod b) of index (k div b): bytes fall apart into bits, b bits make an index, the codebook does the rest.
 # row_bits: bits of a row without its padding; grouping: [0, -1, b]; powers: [1, 2, ... 2^(b-1)]; shape: OHWI or (O, I).
 DECODE_WEIGHTS = """
@@ -44,6 +44,23 @@ DecodeWeights <row_bits, grouping, powers, shape, order> (packed, codebook) => (
     offset = Constant <value = int32 {128}> ()
     raised = Add (wide, offset)
     weight = Cast <to = 2> (raised)
+}
+"""
+
+# Plain rows of convert/packing.py, whose bytes are the weights in two's complement -> the layer's weights + 128.
+PLAIN_WEIGHTS = """
+<domain: "repedge", opset_import: ["" : 17]>
+PlainWeights <shape, order> (packed) => (weight)
+{
+    bytes = Cast <to = 6> (packed)
+    sizes = Constant <value_ints: ints = @shape> ()
+    shaped = Reshape (bytes, sizes)
+    ordered = Transpose <perm: ints = @order> (shaped)
+    offset = Constant <value = int32 {128}> ()
+    raised = Add (ordered, offset)
+    range = Constant <value = int32 {256}> ()
+    wrapped = Mod (raised, range)
+    weight = Cast <to = 2> (wrapped)
 }
 """
 
@@ -135,5 +152,6 @@ AveragePool <count> (input) => (output)
 
 
 def integer_functions() -> list[onnx.FunctionProto]:
-    """DecodeWeights, ShiftLeft, Requantize and AveragePool of the domain `repedge`."""
-    return [parser.parse_function(text) for text in (DECODE_WEIGHTS, SHIFT_LEFT, REQUANTIZE, AVERAGE_POOL)]
+    """DecodeWeights, PlainWeights, ShiftLeft, Requantize and AveragePool of the domain `repedge`."""
+    texts = (DECODE_WEIGHTS, PLAIN_WEIGHTS, SHIFT_LEFT, REQUANTIZE, AVERAGE_POOL)
+    return [parser.parse_function(text) for text in texts]

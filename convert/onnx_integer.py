@@ -2,8 +2,8 @@
 
     image uint8 (N, C, H, W) -> [Pad ConvInteger Add (ShiftLeft) Requantize] … AveragePool MatMulInteger … -> logits int8
 
-The file holds what the firmware holds: packed indices, codebook, bias, multiplier and shift of each layer, b bits per
-weight. Weights are gathered from the codebook inside the graph (`convert.onnx_functions`); a runtime folds that into
+The file holds what the firmware holds: packed weights, codebook, bias, multiplier and shift of each layer, b bits per
+weight. They are decoded inside the graph (`convert.onnx_functions`); a runtime folds that into
 constants when it loads the file.
 """
 
@@ -21,11 +21,14 @@ from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyCon
 from convert.onnx_functions import DOMAIN, integer_functions
 from convert.onnx_graph import OnnxGraph, read_onnx
 from convert.onnx_session import open_session
+from convert.packing import PLAIN_BITS
+from convert.stored import stored_layer
 from train.artefact import write_bytes
 from train.errors import Mismatch
 
 FILE_NAME = "model_integer.onnx"
 BATCH = 64
+WEIGHT_TABLES = ("indices", "codebook")
 UNSIGNED = 128  # activations and weights are uint8 = int8 + 128 inside the graph
 PADDING = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)  # N, C, H, W: before, then after
 
@@ -79,16 +82,20 @@ def _add_classifier(graph: OnnxGraph, layer: QuantizedFullyConnected, value: str
 
 
 def _add_weight(graph: OnnxGraph, layer: Layer, order: list[int]) -> str:
-    tables = layer_tables(layer)
+    tables, bit_width = layer_tables(layer), stored_layer(layer).bit_width
+    inputs = [graph.constant(f"{layer.name}/{name}", tables[name]) for name in WEIGHT_TABLES if name in tables]
+    result, shape = f"{layer.name}/weight", list(layer.indices.shape)
+    if bit_width == PLAIN_BITS:
+        return graph.add("PlainWeights", inputs, result, domain=DOMAIN, shape=shape, order=order)
     return graph.add(
         "DecodeWeights",
-        [graph.constant(f"{layer.name}/{name}", tables[name]) for name in ("indices", "codebook")],
-        f"{layer.name}/weight",
+        inputs,
+        result,
         domain=DOMAIN,
-        row_bits=[layer.indices[0].size * layer.bit_width],
-        grouping=[0, -1, layer.bit_width],
-        powers=[1 << bit for bit in range(layer.bit_width)],
-        shape=list(layer.indices.shape),
+        row_bits=[layer.indices[0].size * bit_width],
+        grouping=[0, -1, bit_width],
+        powers=[1 << bit for bit in range(bit_width)],
+        shape=shape,
         order=order,
     )
 

@@ -1,4 +1,4 @@
-"""Packed indices to weights, 16 at a time, by vector look-ups: the codebook lies in registers.
+"""Packed symbols to weights, 16 at a time, by vector look-ups: the codebook lies in registers.
 
 Bits are as in `convert.packing`. No byte past the packed array is read: the last loads begin earlier and are shifted.
 """
@@ -28,12 +28,22 @@ def unpacked_indices(
     """uint8x16: the 16 indices whose bits begin at byte `start`; `whole` where every row holds whole vectors of them."""
     if bit_width == 4 and whole:
         return _nibbles(load(packed, start, 8))
-    first = T.min(start, packed_bytes - LANES)
-    content, late = load(packed, first), T.Cast("uint8", start - first)
-    if bit_width == 8:
-        order = constant(range(LANES), "uint8") + spread(late, LANES)
-        return T.reinterpret("uint8x16", vectors.look_up([content], order))
+    content, late = _content(packed, packed_bytes, start)
     return T.vectorcombine("uint8x16", *(_window_indices(vectors, content, late, bit_width, half) for half in range(2)))
+
+
+def plain_weights(vectors: VectorSet, packed: Any, packed_bytes: int, start: Any, *, whole: bool) -> Any:
+    """int8x16: the 16 weights of a plain layer at byte `start`; what lies past the packed array is zero."""
+    if whole:
+        return T.reinterpret("int8x16", load(packed, start))
+    content, late = _content(packed, packed_bytes, start)
+    return vectors.look_up([content], constant(range(LANES), "uint8") + spread(late, LANES))
+
+
+def _content(packed: Any, packed_bytes: int, start: Any) -> tuple[Any, Any]:
+    """uint8x16 that holds the bytes from `start` on, and how many bytes late they begin in it."""
+    first = T.min(start, packed_bytes - LANES)
+    return load(packed, first), T.Cast("uint8", start - first)
 
 
 def _nibbles(content: Any) -> Any:

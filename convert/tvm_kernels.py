@@ -18,7 +18,7 @@ from tvm.script.ir_builder import tirx as T
 from tvm.tirx import PrimFunc
 
 from convert.integer_model import LayerShape, QuantizedConv, QuantizedFullyConnected
-from convert.packing import row_bytes
+from convert.packing import PLAIN_BITS, row_bytes
 from convert.tvm_schedule import largest_divisor
 
 PIXEL_TILE = 4  # output pixels that share the load of a weight vector
@@ -42,9 +42,11 @@ def build_kernel(signature: Signature, emit: Callable[..., None]) -> PrimFunc:
 
 
 def constants_signature(channels: int, count: int, bit_width: int) -> Signature:
+    """Of a stored layer; a plain one has no codebook."""
+    codebook: Signature = () if bit_width == PLAIN_BITS else (("codebook", (2**bit_width,), "int8"),)
     return (
         ("packed", (channels, row_bytes(count, bit_width)), "uint8"),
-        ("codebook", (2**bit_width,), "int8"),
+        *codebook,
         ("bias", (channels,), "int32"),
         ("multiplier", (channels,), "int32"),
         ("shift", (channels,), "int8"),
@@ -74,8 +76,16 @@ def has_left_shift(layer: QuantizedConv | QuantizedFullyConnected) -> bool:
     return bool((layer.requantization[1] > 0).any())
 
 
+def split_constants(constants: Buffers) -> tuple[Any, Any, Buffers]:
+    """(packed, codebook or None, (bias, multiplier, shift)) of a kernel's constants."""
+    packed, *codebook, bias, multiplier, shift = constants
+    return packed, codebook[0] if codebook else None, (bias, multiplier, shift)
+
+
 def _entry(packed: Any, codebook: Any, row: Any, byte: Any, *, position: int, bit_width: int) -> Any:
-    """Codebook entry of the index at `position` (0 to 7) of the group that begins at `byte`; bits as in convert.packing."""
+    """Weight of the symbol at `position` (0 to 7) of the group that begins at `byte`; bits as in convert.packing."""
+    if codebook is None:
+        return T.reinterpret("int8", packed[row, byte + position])
     offset, shift = divmod(position * bit_width, 8)
     bits = T.Cast("int32", packed[row, byte + offset])
     if shift + bit_width > 8:
@@ -136,13 +146,13 @@ class _Strip:
                     self._zero_lane(lane, taps)
 
     def _decode_lane(self, channel: Any, lane: Any, constants: Buffers, taps: int, bit_width: int) -> None:
-        packed, codebook, bias, multiplier, shift = constants
+        packed, codebook, others = split_constants(constants)
 
         def store(tap: Any, entry: Any) -> None:
             T.buffer_store(self.weight, T.Cast("int16", entry), [tap, lane])
 
         _for_each_entry(packed, codebook, channel, taps, bit_width, store)
-        for own, whole in ((self.bias, bias), (self.multiplier, multiplier), (self.shift, shift)):
+        for own, whole in zip((self.bias, self.multiplier, self.shift), others, strict=True):
             T.buffer_store(own, whole[channel], [lane])
 
     def _zero_lane(self, lane: Any, taps: int) -> None:
@@ -193,7 +203,7 @@ def _emit_output(
 
 
 def convolution(conv: QuantizedConv, shape: LayerShape) -> PrimFunc:
-    """Kernel (input, packed, codebook, bias, multiplier, shift, padded, strip, output)."""
+    """Kernel (input, packed, codebook, bias, multiplier, shift, padded, strip, output) of a stored layer."""
     height, width, in_channels = shape.input_hwc
     out_height, out_width, channels = shape.output_hwc
     taps, lanes = 9 * in_channels, strip_lanes(channels)
@@ -245,7 +255,10 @@ def average_pool(shape: LayerShape) -> PrimFunc:
 
 
 def fully_connected(layer: QuantizedFullyConnected, shape: LayerShape) -> PrimFunc:
-    """Kernel (input, packed, codebook, bias, multiplier, shift, output); a weight is used once, so it is not stored."""
+    """Kernel (input, packed, codebook, bias, multiplier, shift, output) of a stored layer.
+
+    A weight is used once, so it is not kept.
+    """
     channels, count = layer.indices.shape
     signature: Signature = (
         ("input", (count,), "int8"),
@@ -253,7 +266,9 @@ def fully_connected(layer: QuantizedFullyConnected, shape: LayerShape) -> PrimFu
         ("output", (channels,), "int8"),
     )
 
-    def emit(value: Any, packed: Any, codebook: Any, bias: Any, multiplier: Any, shift: Any, output: Any) -> None:
+    def emit(value: Any, *rest: Any) -> None:
+        *constants, output = rest
+        packed, codebook, (bias, multiplier, shift) = split_constants(tuple(constants))
         total = T.alloc_buffer((1,), "int32", scope="local")
 
         def accumulate(index: Any, entry: Any) -> None:

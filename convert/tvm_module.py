@@ -20,13 +20,20 @@ from tvm import relax, tirx
 from convert import tvm_kernels
 from convert.integer_model import IntegerModel, LayerShape, QuantizedConv, QuantizedFullyConnected
 from convert.packing import pack_indices, unpack_indices
+from convert.stored import stored_codebook, stored_layer
 from convert.tvm_rows import rows_convolution
 from convert.tvm_schedule import PORTABLE, Schedule
 from train.artefact import write_text
 from train.errors import ArtefactError, Mismatch
 
 FILE_NAME = "tvm/module.json"
-CONSTANTS = ("packed", "codebook", "bias", "multiplier", "shift")  # kernel parameters in this order
+CONSTANTS = (
+    "packed",
+    "codebook",
+    "bias",
+    "multiplier",
+    "shift",
+)  # kernel parameters in this order; no codebook where plain
 
 Layer = QuantizedConv | QuantizedFullyConnected
 Arrays = dict[str, NDArray[np.integer]]
@@ -74,13 +81,13 @@ def call_name(number: int, name: str) -> str:
 def layer_constants(layer: Layer) -> Arrays:
     """What a kernel reads: packed (O, row_bytes) uint8, codebook (2^b,) int8, bias and multiplier (O,) int32, shift (O,) int8.
 
-    Codebook entries past the layer's own are zero and no index names them.
+    A plain layer has no codebook. Codebook entries past the layer's own are zero and no index names them.
     """
+    stored = stored_layer(layer)
     multiplier, shift = layer.requantization
-    codebook = np.zeros(2**layer.bit_width, np.int8)
-    codebook[: layer.codebook.size] = layer.codebook
-    packed = pack_indices(layer.indices, layer.bit_width)
-    return dict(zip(CONSTANTS, (packed, codebook, layer.bias, multiplier, shift.astype(np.int8)), strict=True))
+    packed = pack_indices(stored.indices, stored.bit_width)
+    arrays = (packed, stored_codebook(stored), layer.bias, multiplier, shift.astype(np.int8))
+    return {name: array for name, array in zip(CONSTANTS, arrays, strict=True) if array is not None}
 
 
 def _kernels(
@@ -88,9 +95,9 @@ def _kernels(
 ) -> Iterator[tuple[LayerShape, tirx.PrimFunc, Arrays]]:
     shapes = list(model.shapes())
     for conv, shape in zip(model.convs, shapes, strict=False):
-        yield shape, _convolution(conv, shape, schedules.get(conv.name, PORTABLE)), layer_constants(conv)
+        yield shape, _convolution(stored_layer(conv), shape, schedules.get(conv.name, PORTABLE)), layer_constants(conv)
     yield shapes[-2], tvm_kernels.average_pool(shapes[-2]), {}
-    classifier = model.classifier
+    classifier = stored_layer(model.classifier)
     yield shapes[-1], tvm_kernels.fully_connected(classifier, shapes[-1]), layer_constants(classifier)
 
 
@@ -176,8 +183,9 @@ def verify_constants(name: str, constants: Arrays, layer: Layer | None) -> None:
         key for key, array in expected.items() if not _is_equal(array, constants[key])
     ]
     if layer is not None and not differing:
-        indices = unpack_indices(constants["packed"].astype(np.uint8), layer.bit_width, layer.indices[0].size)
-        if not np.array_equal(indices.reshape(layer.indices.shape), layer.indices):
+        stored = stored_layer(layer)
+        indices = unpack_indices(constants["packed"].astype(np.uint8), stored.bit_width, layer.indices[0].size)
+        if not np.array_equal(stored.codebook[indices].reshape(layer.indices.shape), layer.codebook[layer.indices]):
             differing = ["packed (decoded)"]
     if differing:
         raise Mismatch(

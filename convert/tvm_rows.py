@@ -21,8 +21,8 @@ from tvm.tirx import PrimFunc
 
 from convert.integer_model import LayerShape, QuantizedConv
 from convert.packing import row_bytes
-from convert.tvm_decode import codebook_tables, unpacked_indices
-from convert.tvm_kernels import Signature, build_kernel, constants_signature, has_left_shift
+from convert.tvm_decode import codebook_tables, plain_weights, unpacked_indices
+from convert.tvm_kernels import Signature, build_kernel, constants_signature, has_left_shift, split_constants
 from convert.tvm_schedule import Schedule, largest_divisor
 from convert.tvm_vector import LANES, VECTOR_SETS, VectorSet, constant, load, spread, store
 
@@ -86,7 +86,7 @@ class RowsPlan:
 
 
 def rows_convolution(conv: QuantizedConv, shape: LayerShape, schedule: Schedule) -> PrimFunc:
-    """Kernel (input, packed, codebook, bias, multiplier, shift, padded, strip, output)."""
+    """Kernel (input, packed, codebook, bias, multiplier, shift, padded, strip, output) of a stored layer."""
     plan = RowsPlan(conv, shape, schedule)
     signature: Signature = (
         ("input", shape.input_hwc, "int8"),
@@ -96,10 +96,10 @@ def rows_convolution(conv: QuantizedConv, shape: LayerShape, schedule: Schedule)
         ("output", shape.output_hwc, "int8"),
     )
 
-    def emit(value: Any, packed: Any, *rest: Any) -> None:
+    def emit(value: Any, *rest: Any) -> None:
         *constants, padded, weights, output = rest
         _emit_padding(plan, value, padded)
-        strip = _Strip(plan, packed, tuple(constants), weights)
+        strip = _Strip(plan, tuple(constants), weights)
         tile = _Tile(plan, strip, padded, output)
         with T.serial(0, shape.output_hwc[2] // plan.strip_channels) as number:
             first = number * plan.strip_channels
@@ -155,10 +155,10 @@ def _emit_padding(plan: RowsPlan, value: Any, padded: Any) -> None:
 class _Strip:
     """The decoded weights and the constants of the output channels at work."""
 
-    def __init__(self, plan: RowsPlan, packed: Any, constants: tuple[Any, ...], weights: Any) -> None:
+    def __init__(self, plan: RowsPlan, constants: tuple[Any, ...], weights: Any) -> None:
         self.plan, self.weights = plan, weights
         self.vectors: VectorSet = VECTOR_SETS[plan.schedule.vector]
-        self.codebook, self.bias, self.multiplier, self.shift = constants
+        packed, self.codebook, (self.bias, self.multiplier, self.shift) = split_constants(constants)
         self.packed_bytes = plan.shape.output_hwc[2] * row_bytes(plan.taps, plan.conv.bit_width)
         self.packed = _flat(packed, self.packed_bytes, "uint8")
         count = plan.strip_channels
@@ -193,15 +193,20 @@ class _Strip:
         """16 weights of a channel; those past `count` become zero."""
         bit_width = self.plan.conv.bit_width
         start = channel * row_bytes(self.plan.taps, bit_width) + group * (2 * bit_width)
-        whole = self.plan.taps % LANES == 0
-        indices = unpacked_indices(self.vectors, self.packed, self.packed_bytes, start, bit_width, whole=whole)
-        weights = self.vectors.look_up(codebook_tables(self.codebook, bit_width), indices)
+        weights = self._weights(start, bit_width, whole=self.plan.taps % LANES == 0)
         if count < LANES:
             weights = weights & constant([-1] * count + [0] * (LANES - count), "int8")
         store(self.vector, weights, 0)
         ones = spread(T.int8(1), LANES)
         store(self.sums, self.vectors.multiply_add(load(self.sums, 0, 4), load(self.vector, 0), ones), 0, 4)
         store(self.weights, load(self.vector, 0), self.start(lane, group))
+
+    def _weights(self, start: Any, bit_width: int, *, whole: bool) -> Any:
+        """int8x16: the weights whose symbols begin at byte `start` of the packed rows."""
+        if self.codebook is None:
+            return plain_weights(self.vectors, self.packed, self.packed_bytes, start, whole=whole)
+        indices = unpacked_indices(self.vectors, self.packed, self.packed_bytes, start, bit_width, whole=whole)
+        return self.vectors.look_up(codebook_tables(self.codebook, bit_width), indices)
 
 
 class _Tile:

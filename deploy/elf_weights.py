@@ -9,6 +9,7 @@ from convert.c_reader import decode_indices
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
 from convert.kernel import KernelChoice
 from convert.memory_plan import MemoryPlan
+from convert.stored import stored_codebook, stored_layer
 from deploy.elf_symbols import ElfImage
 from train.errors import Mismatch
 
@@ -31,13 +32,17 @@ def _decode_layer(
     image: ElfImage, layer: QuantizedConv | QuantizedFullyConnected, choice: KernelChoice | None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Table name -> (decoded from flash, expected)."""
+    stored = stored_layer(layer)
+    codebook = stored_codebook(stored)
     multiplier, shift = layer.requantization
     packed = _table(image, layer.name, "indices", np.dtype(np.uint8))
-    indices = decode_indices(packed, layer, choice)
-    return {
+    indices = decode_indices(packed, stored, choice)
+    found = (
+        {} if codebook is None else {"codebook": (_table(image, layer.name, "codebook", np.dtype(np.int8)), codebook)}
+    )
+    return found | {
         # of another size, it cannot be equal
-        "indices": (packed if indices is None else indices, layer.indices),
-        "codebook": (_table(image, layer.name, "codebook", np.dtype(np.int8))[: layer.codebook.size], layer.codebook),
+        "indices": (packed if indices is None else indices, stored.indices),
         "bias": (_table(image, layer.name, "bias", LITTLE_INT32), layer.bias),
         "multiplier": (_table(image, layer.name, "multiplier", LITTLE_INT32), multiplier),
         "shift": (_table(image, layer.name, "shift", np.dtype(np.int8)), shift),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from convert.c_layers import layer_tables
 from convert.integer_model import LayerShape, QuantizedConv, QuantizedFullyConnected
 from convert.kernel import KernelChoice
+from convert.stored import stored_layer
 from deploy.emulator import build_plugin, run_system
 from deploy.firmware_build import SOURCE, FirmwareMemory, build_firmware
 from deploy.profile import OUTSIDE, Profile
@@ -68,7 +69,14 @@ class KernelCase:
         conv, choice = self.conv, self.choice
         number = KERNEL_NUMBERS.index(choice.kernel.constant.removeprefix("REPEDGE_KERNEL_"))
         clamp = self.clamp or (conv.clamp_min, conv.clamp_max)
-        facts = [KINDS.index("conv"), number, *self.value.shape, *self.output_hwc, conv.stride, conv.bit_width]
+        facts = [
+            KINDS.index("conv"),
+            number,
+            *self.value.shape,
+            *self.output_hwc,
+            conv.stride,
+            stored_layer(conv).bit_width,
+        ]
         facts += [conv.input.zero_point, conv.output.zero_point, *clamp, choice.strip_channels, choice.scratch_bytes]
         return _case_bytes(facts, layer_tables(conv, choice.kernel), self.value)
 
@@ -88,7 +96,7 @@ class LayerCase:
     def to_bytes(self) -> bytes:
         """As kernel_case.h describes it."""
         layer, kind = self.layer, KINDS.index("fully_connected" if self.layer else "pool")
-        own = (layer.bit_width, layer.input.zero_point, layer.output.zero_point) if layer else (0, 0, 0)
+        own = (stored_layer(layer).bit_width, layer.input.zero_point, layer.output.zero_point) if layer else (0, 0, 0)
         facts = [kind, 0, *self.value.shape, *self.output_hwc, 1, *own, -128, 127, 0, 0]
         return _case_bytes(facts, layer_tables(layer) if layer else {}, self.value)
 

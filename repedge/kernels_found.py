@@ -12,6 +12,7 @@ from convert.kernel import ConvKernel, KernelChoice, unpack_in_order
 from convert.kernels import KERNELS, kernel_choice
 from convert.kernels_portable import PORTABLE
 from convert.memory_plan import MemoryPlan, plan_memory
+from convert.stored import stored_layer
 from deploy.elf_symbols import ElfImage
 
 
@@ -42,8 +43,9 @@ def plan_of_program(model: IntegerModel, image: ElfImage) -> MemoryPlan:
 def _kernel_by_order(conv: QuantizedConv, image: ElfImage) -> ConvKernel:
     """The kernel in whose order the bytes are the layer's indices; portable where there is none, which then differs."""
     packed = np.frombuffer(image.read(image.symbol(f"{layer_symbol(conv.name)}_indices")), np.uint8)
+    stored = stored_layer(conv)
     for kernel in KERNELS:
-        indices = unpack_in_order(packed, conv.bit_width, kernel.order, conv.indices.shape)
-        if indices is not None and np.array_equal(indices, conv.indices):
+        indices = unpack_in_order(packed, stored.bit_width, kernel.order, conv.indices.shape)
+        if indices is not None and np.array_equal(indices, stored.indices):
             return kernel
     return PORTABLE

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.c_layers import TABLE_TYPES, layer_symbol, layer_tables
+from convert.c_layers import layer_symbol, layer_tables
 from convert.integer_model import IntegerModel, QuantizedConv, QuantizedFullyConnected
 from train.errors import Mismatch
 
@@ -124,9 +124,9 @@ def _layer_of_difference(found: str, expected: str, model: IntegerModel) -> str:
 
 
 def _whole_in_c(content: bytes, layer: Layer) -> bool:
-    """All five tables are closed."""
+    """All of its tables are closed."""
     text, symbol = content.decode(errors="replace"), re.escape(layer_symbol(layer.name))
-    return all(re.search(rf"\b{symbol}_{name}\[\d+\] = \{{[^;]*\}};", text) for name in TABLE_TYPES)
+    return all(re.search(rf"\b{symbol}_{name}\[\d+\] = \{{[^;]*\}};", text) for name in layer_tables(layer))
 
 
 # TVM

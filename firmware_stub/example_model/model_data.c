@@ -6,25 +6,10 @@
 
 #include "repedge_kernels.h"
 
-/* conv0: 8-bit indices */
+/* conv0: int8 weights */
 static const uint8_t model_conv0_indices[36] = {
-    215, 142, 20, 30, 78, 51, 19, 5, 186, 215, 47, 147, 49, 117, 123, 1, 101, 238, 116, 64,
-    106, 238, 180, 82, 173, 214, 36, 250, 113, 181, 96, 237, 216, 71, 179, 90,
-};
-static const int8_t model_conv0_codebook[256] = {
-    -127, -126, -125, -124, -123, -122, -121, -120, -119, -118, -117, -116, -115, -114, -113, -112, -111, -110, -109, -108,
-    -107, -106, -105, -104, -103, -102, -101, -100, -99, -98, -97, -96, -95, -94, -93, -92, -91, -90, -89, -88,
-    -87, -86, -85, -84, -83, -82, -81, -80, -79, -78, -77, -76, -75, -74, -73, -72, -71, -70, -69, -68,
-    -67, -66, -65, -64, -63, -62, -61, -60, -59, -58, -57, -56, -55, -54, -53, -52, -51, -50, -49, -48,
-    -47, -46, -45, -44, -43, -42, -41, -40, -39, -38, -37, -36, -35, -34, -33, -32, -31, -30, -29, -28,
-    -27, -26, -25, -24, -23, -22, -21, -20, -19, -18, -17, -16, -15, -14, -13, -12, -11, -10, -9, -8,
-    -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
-    13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
-    33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52,
-    53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72,
-    73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92,
-    93, 94, 95, 96, 97, 98, 99, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112,
-    113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, 0,
+    88, 15, 149, 159, 207, 180, 148, 134, 59, 88, 176, 20, 178, 246, 252, 130, 230, 111, 245, 193,
+    235, 111, 53, 211, 46, 87, 165, 123, 242, 54, 225, 110, 89, 200, 52, 219,
 };
 static const int32_t model_conv0_bias[4] = {
     62894, 24188, -12481, -45414,
@@ -80,27 +65,12 @@ static const int8_t model_conv2_shift[8] = {
     -9, -8, -9, -9, -10, -8, -9, -8,
 };
 
-/* classifier: 8-bit indices */
+/* classifier: int8 weights */
 static const uint8_t model_classifier_indices[80] = {
-    102, 50, 40, 123, 23, 181, 111, 251, 223, 184, 195, 113, 42, 236, 46, 3, 239, 172, 177, 36,
-    169, 200, 164, 113, 126, 21, 245, 15, 115, 153, 253, 221, 136, 212, 82, 173, 18, 1, 9, 15,
-    10, 90, 137, 235, 94, 163, 75, 241, 128, 168, 215, 201, 181, 52, 113, 215, 1, 7, 125, 4,
-    15, 183, 76, 133, 162, 213, 248, 8, 230, 49, 18, 80, 90, 149, 60, 130, 248, 41, 104, 123,
-};
-static const int8_t model_classifier_codebook[256] = {
-    -127, -126, -125, -124, -123, -122, -121, -120, -119, -118, -117, -116, -115, -114, -113, -112, -111, -110, -109, -108,
-    -107, -106, -105, -104, -103, -102, -101, -100, -99, -98, -97, -96, -95, -94, -93, -92, -91, -90, -89, -88,
-    -87, -86, -85, -84, -83, -82, -81, -80, -79, -78, -77, -76, -75, -74, -73, -72, -71, -70, -69, -68,
-    -67, -66, -65, -64, -63, -62, -61, -60, -59, -58, -57, -56, -55, -54, -53, -52, -51, -50, -49, -48,
-    -47, -46, -45, -44, -43, -42, -41, -40, -39, -38, -37, -36, -35, -34, -33, -32, -31, -30, -29, -28,
-    -27, -26, -25, -24, -23, -22, -21, -20, -19, -18, -17, -16, -15, -14, -13, -12, -11, -10, -9, -8,
-    -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
-    13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
-    33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52,
-    53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68, 69, 70, 71, 72,
-    73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92,
-    93, 94, 95, 96, 97, 98, 99, 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112,
-    113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, 0,
+    231, 179, 169, 252, 152, 54, 240, 124, 96, 57, 68, 242, 171, 109, 175, 132, 112, 45, 50, 165,
+    42, 73, 37, 242, 255, 150, 118, 144, 244, 26, 126, 94, 9, 85, 211, 46, 147, 130, 138, 144,
+    139, 219, 10, 108, 223, 36, 204, 114, 1, 41, 88, 74, 54, 181, 242, 88, 130, 136, 254, 133,
+    144, 56, 205, 6, 35, 86, 121, 137, 103, 178, 147, 209, 219, 22, 189, 3, 121, 170, 233, 252,
 };
 static const int32_t model_classifier_bias[10] = {
     -8928, 6891, -6327, -17152, 19735, -13184, -17137, 7836, 1155, 6970,
@@ -115,7 +85,7 @@ static const int8_t model_classifier_shift[10] = {
 static const repedge_layer_t model_layers[MODEL_LAYERS] = {
     { /* conv0 */
         .indices = model_conv0_indices,
-        .codebook = model_conv0_codebook,
+        .codebook = NULL,
         .bias = model_conv0_bias,
         .multiplier = model_conv0_multiplier,
         .shift = model_conv0_shift,
@@ -223,7 +193,7 @@ static const repedge_layer_t model_layers[MODEL_LAYERS] = {
     },
     { /* classifier */
         .indices = model_classifier_indices,
-        .codebook = model_classifier_codebook,
+        .codebook = NULL,
         .bias = model_classifier_bias,
         .multiplier = model_classifier_multiplier,
         .shift = model_classifier_shift,
@@ -288,7 +258,6 @@ _Static_assert(REPEDGE_APART(0u, 8u * 8u * 1u, 240u, 8u * 8u * 4u), "input and o
 _Static_assert(REPEDGE_APART(0u, 8u * 8u * 1u, 64u, 36u), "input and scratch do not touch");
 _Static_assert(REPEDGE_APART(240u, 8u * 8u * 4u, 64u, 36u), "output and scratch do not touch");
 _Static_assert(sizeof model_conv0_indices == 36u, "size of indices");
-_Static_assert(sizeof model_conv0_codebook == 1u << 8, "size of codebook");
 _Static_assert(sizeof model_conv0_bias == 4u * 4u, "size of bias");
 _Static_assert(sizeof model_conv0_multiplier == 4u * 4u, "size of multiplier");
 _Static_assert(sizeof model_conv0_shift == 4u, "size of shift");
@@ -336,7 +305,6 @@ _Static_assert(REPEDGE_APART(368u, 4u * 4u * 8u, 0u, 1u * 1u * 8u), "input and o
 _Static_assert(0u + 1u * 1u * 8u <= MODEL_ARENA_BYTES, "input fits the arena");
 _Static_assert(0u % REPEDGE_ARENA_ALIGNMENT == 0u, "input is aligned");
 _Static_assert(sizeof model_classifier_indices == 80u, "size of indices");
-_Static_assert(sizeof model_classifier_codebook == 1u << 8, "size of codebook");
 _Static_assert(sizeof model_classifier_bias == 4u * 10u, "size of bias");
 _Static_assert(sizeof model_classifier_multiplier == 4u * 10u, "size of multiplier");
 _Static_assert(sizeof model_classifier_shift == 10u, "size of shift");

@@ -7,7 +7,7 @@
 
 #include "repedge_model.h"
 
-#define MODEL_PACKING_VERSION 1u
+#define MODEL_PACKING_VERSION 2u
 #define MODEL_INPUT_HEIGHT 8u
 #define MODEL_INPUT_WIDTH 8u
 #define MODEL_INPUT_CHANNELS 1u

@@ -4,8 +4,11 @@
 
 #include "repedge.h"
 
-/* Version of the packed indices' layout (see repedge_unpack.h). */
-#define REPEDGE_PACKING_VERSION 1u
+/* Version of the packed weights' layout (see repedge_unpack.h). */
+#define REPEDGE_PACKING_VERSION 2u
+
+/* At this bit width the packed symbols are the int8 weights and there is no codebook. */
+#define REPEDGE_PLAIN_BITS 8u
 
 /* True where two byte ranges of the arena do not touch; the tables assert it for every layer. */
 #define REPEDGE_APART(a, a_bytes, b, b_bytes) ((a) + (a_bytes) <= (b) || (b) + (b_bytes) <= (a))
@@ -42,11 +45,12 @@ typedef struct {
     uint16_t channels;
 } repedge_shape_t;
 
-/* One layer. Weights are codebook[index]; an activation is real = scale * (q - zero_point). */
+/* One layer. A weight is codebook[symbol], or at eight bits the symbol; an activation is real =
+ * scale * (q - zero_point). */
 struct repedge_layer {
     repedge_convolve_t *convolve; /* NULL where the layer is not a convolution */
-    const uint8_t *indices;       /* packed, in the kernel's order */
-    const int8_t *codebook;       /* 2^bit_width entries, -127..127 */
+    const uint8_t *indices;       /* packed symbols, in the kernel's order */
+    const int8_t *codebook;       /* 2^bit_width entries, -127..127; NULL at eight bits */
     const int32_t *bias;          /* per output channel, at input_scale * weight_scale */
     const int32_t *multiplier;    /* per output channel, 0 or 2^30..2^31-1 */
     const int8_t *shift;          /* per output channel, -31..30; positive shifts left */
@@ -60,7 +64,7 @@ struct repedge_layer {
     uint8_t kind;             /* repedge_kind_t */
     uint8_t kernel;           /* repedge_kernel_t; of a convolution */
     uint8_t stride;           /* 1 or 2 */
-    uint8_t bit_width;        /* of one index, 2..8; 0 without weights */
+    uint8_t bit_width;        /* of one symbol, 2..8; 0 without weights */
     int8_t input_zero_point;  /* subtracted from the input; padding holds it */
     int8_t output_zero_point; /* added after requantization */
     int8_t clamp_min;         /* lowest output */

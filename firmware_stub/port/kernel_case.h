@@ -4,7 +4,8 @@
  *     int32[17]  kind (repedge_kind_t), kernel (repedge_kernel_t), height, width, channels in and
  *                out, stride, bit_width, input and output zero point, clamp_min, clamp_max,
  *                strip_channels, bytes of scratch, bytes of indices
- *     then       indices, codebook, bias, multiplier, shift (none of these for a pool), input */
+ *     then       indices, codebook (none at eight bits), bias, multiplier, shift (none of these for
+ * a pool), input */
 #ifndef REPEDGE_KERNEL_CASE_H
 #define REPEDGE_KERNEL_CASE_H
 
@@ -43,15 +44,16 @@ static inline repedge_layer_t case_layer(const int32_t f[CASE_FACTS])
 static inline size_t case_table_bytes(const int32_t f[CASE_FACTS], uint32_t k)
 {
     const size_t channels = (size_t)f[7];
-    const size_t bytes[CASE_TABLES] = {(size_t)f[16], (size_t)1 << f[9], 4u * channels,
-                                       4u * channels, channels};
+    const size_t entries = f[9] == (int32_t)REPEDGE_PLAIN_BITS ? 0u : (size_t)1 << f[9];
+    const size_t bytes[CASE_TABLES] = {(size_t)f[16], entries, 4u * channels, 4u * channels,
+                                       channels};
     return f[0] == REPEDGE_AVERAGE_POOL ? 0u : bytes[k];
 }
 
 static inline void case_attach(repedge_layer_t *layer, const void *const tables[CASE_TABLES])
 {
     layer->indices = tables[0];
-    layer->codebook = tables[1];
+    layer->codebook = layer->bit_width == REPEDGE_PLAIN_BITS ? NULL : tables[1];
     layer->bias = tables[2];
     layer->multiplier = tables[3];
     layer->shift = tables[4];

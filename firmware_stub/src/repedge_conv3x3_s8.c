@@ -27,7 +27,6 @@ static void decode_strip(const repedge_layer_t *layer, uint32_t first_channel, i
 {
     const size_t count = 9u * (size_t)layer->input.channels;
     const size_t row_bytes = repedge_row_bytes(count, layer->bit_width);
-    const uint32_t bit_width = layer->bit_width;
     for (uint32_t lane = 0; lane < STRIP; ++lane) {
         const uint32_t channel = first_channel + lane;
         if (channel >= layer->output.channels) {
@@ -38,7 +37,7 @@ static void decode_strip(const repedge_layer_t *layer, uint32_t first_channel, i
         }
         repedge_bit_reader_t reader = {layer->indices + channel * row_bytes, 0u, 0u};
         for (size_t k = 0; k < count; ++k) {
-            weights[STRIP * k + lane] = layer->codebook[repedge_next_index(&reader, bit_width)];
+            weights[STRIP * k + lane] = (int8_t)repedge_next_weight(&reader, layer);
         }
     }
 }

@@ -27,20 +27,25 @@ def greedy(table: Table, limits: Limits) -> Allocation | None:
         steps = list(_steps(layers, places, limits))
         if not steps:
             return None
-        places[min(steps)[1]] += 1
+        _, number, place = min(steps)
+        places[number] = place
     return _at(layers, places)
 
 
-def _steps(layers: Table, places: list[int], limits: Limits) -> Iterator[tuple[float, int]]:
-    """(loss per share of excess removed, layer) of every step down that removes some."""
+def _steps(layers: Table, places: list[int], limits: Limits) -> Iterator[tuple[float, int, int]]:
+    """(loss per share of excess removed, layer, its new place) of each layer's next step down that removes some.
+
+    Fewer bits need not be fewer bytes: small layers of many bits are stored as int8 whatever their width.
+    """
     before = _excess(_at(layers, places), limits)
     for number, layer in enumerate(layers):
-        if places[number] + 1 < len(layer.options):
-            lower = [place + (position == number) for position, place in enumerate(places)]
+        for place in range(places[number] + 1, len(layer.options)):
+            lower = [*places[:number], place, *places[number + 1 :]]
             removed = before - _excess(_at(layers, lower), limits)
             if removed > 0:
-                higher, option = layer.options[places[number]], layer.options[places[number] + 1]
-                yield (option.loss - higher.loss) / removed, number
+                higher, option = layer.options[places[number]], layer.options[place]
+                yield (option.loss - higher.loss) / removed, number, place
+                break
 
 
 def _excess(allocation: Allocation, limits: Limits) -> float:

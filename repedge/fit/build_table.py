@@ -11,7 +11,7 @@ from convert.integer_model import IntegerModel, LayerShape, QuantizedConv, Quant
 from convert.kernel import KernelChoice
 from convert.kernels import Prefer, arena_bytes, choose_alone
 from convert.kernels_portable import PORTABLE
-from convert.packing import row_bytes
+from convert.packing import packed_weight_bytes
 from repedge.fit.post_trained import PostTrained
 from repedge.fit.sensitivity import Losses
 from repedge.fit.table import LayerOptions, Option
@@ -74,7 +74,7 @@ def sizes_by_shape(merged: FloatNetwork, bits: Mapping[str, int]) -> dict[str, i
     """Encoded bytes of every layer; they depend on shapes alone, so nothing has to be quantized to know them."""
     weights = {conv.name: conv.weight_oihw for conv in merged.convs} | {CLASSIFIER: merged.classifier_weight}
     return {
-        name: len(weight) * (row_bytes(weight[0].size, bits[name]) + BYTES_PER_CHANNEL) + 2 ** bits[name]
+        name: packed_weight_bytes(len(weight), weight[0].size, bits[name]) + len(weight) * BYTES_PER_CHANNEL
         for name, weight in weights.items()
     }
 

@@ -87,6 +87,15 @@ def test_decoded_weights_are_the_codebooks_entries(bit_width):
     assert np.array_equal(found.astype(int) - 128, codebook[indices].transpose(0, 3, 1, 2))
 
 
+def test_plain_weights_are_the_bytes_themselves():
+    weight = np.random.default_rng(5).permutation(np.resize(np.arange(-127, 128), 5 * 63)).astype(np.int8)
+    packed = pack_indices(weight.view(np.uint8).reshape(5, 63), 8)
+
+    found = call("PlainWeights", {"packed": (UINT8, packed)}, UINT8, shape=[5, 3, 3, 7], order=[0, 3, 1, 2])
+
+    assert np.array_equal(found.astype(int) - 128, weight.reshape(5, 3, 3, 7).transpose(0, 3, 1, 2))
+
+
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (3, 5), (1, 1)])
 def test_average_pool_rounds_half_away_from_zero(height, width):
     values = np.random.default_rng(9).integers(-128, 128, (300, 4, height, width))

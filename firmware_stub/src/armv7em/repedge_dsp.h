@@ -65,8 +65,8 @@ static inline uint32_t repedge_dsp_table_words(const repedge_layer_t *layer)
 /* The weights, doubled, of every pair of indices; nothing where there is no table. */
 void repedge_dsp_build_table(const repedge_layer_t *layer, uint32_t *table);
 
-/* Decode `steps` pair steps from packed indices, eight to a step, into 4 words each, with the
- * layer's table. */
+/* Decode `steps` (at least one) pair steps from packed symbols, eight to a step, into 4 words each,
+ * with the layer's table. */
 void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, size_t steps,
                         uint32_t *weights, const uint32_t *table);
 

@@ -1,8 +1,8 @@
-/* Weights of a strip from packed indices.
+/* Weights of a strip from packed symbols.
  *
- * A pair step holds eight indices, two of each of four output channels, so it takes bit_width whole
+ * A pair step holds eight of them, two of each of four output channels, so it takes bit_width whole
  * bytes whatever the width. Up to four bits a table of all pairs gives both weights at once; above,
- * each index is looked up in the codebook. */
+ * each index is looked up in the codebook; eight bits are the weight itself. */
 #include "repedge_dsp.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -97,7 +97,7 @@ static inline void decode_four(uint32_t indices, uint32_t bit_width, uint32_t *w
     }
 }
 
-/* Indices of five to eight bits: the first four lie in a step's first word, the others at the end
+/* Indices of five to seven bits: the first four lie in a step's first word, the others at the end
  * of its last one. */
 static void decode_singles(const uint8_t *indices, uint32_t bit_width, size_t steps,
                            uint32_t *weights, const int8_t *codebook)
@@ -112,6 +112,32 @@ static void decode_singles(const uint8_t *indices, uint32_t bit_width, size_t st
     }
 }
 
+/* Bytes that are the weights: w0 w1 of one channel, w2 w3 of the next. SXTB16 gives the even and
+ * the odd ones; UADD16 doubles both halves of a word. */
+static void decode_plain(const uint8_t *indices, size_t steps, uint32_t *weights)
+{
+    __asm volatile("1: ldr r3, [%[indices]], #4\n"
+                   "ldr r4, [%[indices]], #4\n"
+                   "sxtb16 r5, r3\n"
+                   "sxtb16 r6, r3, ror #8\n"
+                   "sxtb16 r3, r4\n"
+                   "sxtb16 r4, r4, ror #8\n"
+                   "uadd16 r5, r5, r5\n"
+                   "uadd16 r6, r6, r6\n"
+                   "uadd16 r3, r3, r3\n"
+                   "uadd16 r8, r4, r4\n"
+                   "pkhbt r4, r5, r6, lsl #16\n"
+                   "pkhtb r5, r6, r5, asr #16\n"
+                   "pkhbt r6, r3, r8, lsl #16\n"
+                   "pkhtb r8, r8, r3, asr #16\n"
+                   "subs %[steps], %[steps], #1\n"
+                   "stmia %[weights]!, {r4, r5, r6, r8}\n"
+                   "bne 1b"
+                   : [indices] "+r"(indices), [weights] "+r"(weights), [steps] "+r"(steps)
+                   :
+                   : "r3", "r4", "r5", "r6", "r8", "cc", "memory");
+}
+
 void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, size_t steps,
                         uint32_t *weights, const uint32_t *table)
 {
@@ -124,6 +150,9 @@ void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, si
         return;
     case 4:
         decode_bytes(indices, steps, weights, table);
+        return;
+    case REPEDGE_PLAIN_BITS:
+        decode_plain(indices, steps, weights);
         return;
     default:
         decode_singles(indices, layer->bit_width, steps, weights, layer->codebook);

@@ -186,7 +186,8 @@ static inline int8x16_t repedge_mve_decode(const uint8_t *bytes, repedge_mve_pla
     return vldrbq_gather_offset_s8(codebook, index);
 }
 
-/* As repedge_mve_decode, for the lanes of `inside` only; the others are zero and read nothing. */
+/* As repedge_mve_decode, for the lanes of `inside` only; the others are zero and read nothing. At
+ * eight bits, without a codebook, the symbols are the weights. */
 static inline int8x16_t repedge_mve_decode_inside(const uint8_t *bytes, repedge_mve_places_t places,
                                                   uint32_t bit_width, const int8_t *codebook,
                                                   mve_pred16_t inside)
@@ -194,6 +195,9 @@ static inline int8x16_t repedge_mve_decode_inside(const uint8_t *bytes, repedge_
     const uint8x16_t low = vldrbq_gather_offset_z_u8(bytes, places.low_byte, inside);
     const uint8x16_t high = vldrbq_gather_offset_z_u8(bytes, places.high_byte, inside);
     const uint8x16_t index = vorrq_u8(vshlq_u8(low, places.right), vshlq_u8(high, places.left));
+    if (bit_width == REPEDGE_PLAIN_BITS) {
+        return vreinterpretq_s8_u8(index);
+    }
     const uint8x16_t mask = vdupq_n_u8((uint8_t)((1u << bit_width) - 1u));
     return vldrbq_gather_offset_z_s8(codebook, vandq_u8(index, mask), inside);
 }

@@ -34,6 +34,24 @@ decode_whole(const repedge_layer_t *layer, const uint8_t *packed, bool spans, in
     return sum;
 }
 
+/* The same where the bytes are the weights. */
+static int32_t decode_plain(const repedge_layer_t *layer, const uint8_t *packed, int8_t *weights)
+{
+    const uint32_t channels = layer->input.channels;
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < channels; i += LANES) {
+        const int8_t *from = (const int8_t *)packed + i;
+        for (uint32_t tap = 0; tap < TAPS; ++tap) {
+            const int8x16_t vector = vldrbq_s8(from);
+            store_tap(weights, tap, vector);
+            sum = vaddvaq_s8(sum, vector);
+            from += channels;
+        }
+        weights += SEGMENT_BYTES;
+    }
+    return sum;
+}
+
 /* The same where repedge_mve_splits_nibbles. */
 static int32_t decode_split(const repedge_layer_t *layer, const uint8_t *packed, int8_t *weights)
 {
@@ -86,6 +104,9 @@ int32_t repedge_mve_decode_channel(const repedge_layer_t *layer, const uint8_t *
 {
     if (layer->input.channels % LANES != 0u) {
         return decode_any(layer, packed, weights);
+    }
+    if (layer->bit_width == REPEDGE_PLAIN_BITS) {
+        return decode_plain(layer, packed, weights);
     }
     if (repedge_mve_splits_nibbles(layer)) {
         return decode_split(layer, packed, weights);

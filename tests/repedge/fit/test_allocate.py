@@ -60,3 +60,10 @@ def test_uniform_keeps_the_recipes_ends_while_it_can():
     found = uniform(table, Limits(weight_bytes=100), QuantizeConfig())
     assert [option.bit_width for option in found] == [3, 3, 3]
     assert uniform_bits(("first", "inner", "last"), QuantizeConfig(), 5) == {"first": 8, "inner": 5, "last": 8}
+
+
+def test_greedy_passes_over_widths_that_take_no_fewer_bytes():
+    sizes = {8: 36, 7: 36, 6: 36, 5: 36, 4: 36, 3: 24, 2: 16}
+    table = [LayerOptions("small", tuple(Option(b, 8.0 - b, size) for b, size in sizes.items()))]
+    (found,) = greedy(table, Limits(weight_bytes=24))
+    assert found.bit_width == 3

@@ -196,8 +196,8 @@ void repedge_dsp_decode(const repedge_layer_t *layer, const uint8_t *indices, si
     (void)table;
     repedge_bit_reader_t reader = {indices, 0u, 0u};
     for (size_t k = 0; k < DSP_GROUP * steps; ++k) {
-        const int32_t low = layer->codebook[repedge_next_index(&reader, layer->bit_width)];
-        const int32_t high = layer->codebook[repedge_next_index(&reader, layer->bit_width)];
+        const int32_t low = repedge_next_weight(&reader, layer);
+        const int32_t high = repedge_next_weight(&reader, layer);
         decoded[k] = repedge_dsp_pack(2 * low, 2 * high);
     }
 }
