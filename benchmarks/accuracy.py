@@ -174,7 +174,8 @@ def measure(bench: Bench, cell: Cell, images: np.ndarray, labels: np.ndarray) ->
         return _top1(network, images, labels)
     network = load_network(train_float(bench, cell), "float")
     merged = merge_network(network, bench.dataset.input_hwc)
-    calibration = bench.dataset.train_images[:CALIBRATION_IMAGES]
+    # no image on which the cell is measured
+    calibration = bench.dataset.train_images[_split(bench, cell.recipe)[0][:CALIBRATION_IMAGES]]
     if cell.recipe.quantize.post_training.diagonal_split:  # fake-quantized: the integer model has no such layer
         logits = split_logits(merged, cell.recipe.quantize, calibration, images)
         return 100.0 * float((logits.argmax(axis=1) == labels).mean())
@@ -189,9 +190,13 @@ def _top1(network: RepVGG, images: np.ndarray, labels: np.ndarray) -> float:
 
 def validation_split(bench: Bench, recipe: TrainingRecipe) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W, C) and labels of the recipe's validation split."""
-    dataset = bench.dataset
-    _, chosen = split_validation(dataset.train_labels, share=recipe.data.validation_share, seed=recipe.seed)
-    return dataset.train_images[chosen], dataset.train_labels[chosen]
+    _, chosen = _split(bench, recipe)
+    return bench.dataset.train_images[chosen], bench.dataset.train_labels[chosen]
+
+
+def _split(bench: Bench, recipe: TrainingRecipe) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the training and of the validation images."""
+    return split_validation(bench.dataset.train_labels, share=recipe.data.validation_share, seed=recipe.seed)
 
 
 def measure_test(bench: Bench, wanted: dict[str, str], *, say: Callable[[str], None]) -> dict[str, Line]:

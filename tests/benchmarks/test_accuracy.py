@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import yaml
 
@@ -278,6 +279,20 @@ def test_a_diverged_cell_is_kept_as_pruned_with_its_reason_and_the_others_go_on(
     lines = {line["quantizer"]: line for line in lines_of(tmp_path)}
     assert "qat phase, step" in lines["wild"]["pruned_reason"] and not lines["ptq"]["pruned"]
     assert "- pruned: quantizer wild, seed 0 (qat phase, step" in (tmp_path / "ACCURACY.md").read_text()
+
+
+def test_post_training_is_calibrated_on_no_validation_image(bench_folder, monkeypatch):
+    grid = load_grid(bench_folder / "grid.yaml")
+    cell = next(cell for cell in cells_of(grid) if cell.factors["quantizer"] == "ptq")
+    bench = accuracy.Bench(grid, bench_folder / "x", bench_folder / "work", load_dataset(cell.recipe.data, None))
+    seen, original = [], accuracy.lower_float
+    monkeypatch.setattr(
+        accuracy, "lower_float", lambda m, q, images, n: seen.append(images) or original(m, q, images, n)
+    )
+    accuracy.measure(bench, cell, *accuracy.validation_split(bench, cell.recipe))
+    training, validation = accuracy._split(bench, cell.recipe)
+    assert np.array_equal(seen[0], bench.dataset.train_images[training[:1024]])
+    assert not set(training[:1024]) & set(validation)
 
 
 def test_the_float_reference_is_measured_without_the_int8_grid_of_the_logits(bench_folder, tmp_path, monkeypatch):
