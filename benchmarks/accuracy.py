@@ -40,7 +40,7 @@ from train.artefact import read_manifest, write_json
 from train.checkpoint import load_network
 from train.config import PhaseConfig, QatPhaseConfig, TrainingRecipe
 from train.dataset import load_dataset
-from train.errors import PipelineError
+from train.errors import PipelineError, TrainingDiverged
 from train.evaluate import top1
 from train.loop import train_model
 from train.model import RepVGG
@@ -87,7 +87,7 @@ def run_cell(bench: Bench, cell: Cell) -> Line:
         line["top1_float"] = read_manifest(folder).metrics["validation"]["float_train"]["top1"]
         line |= float_facts(load_network(folder, "float"))
         line["top1_validation"] = measure(bench, cell, *validation_split(bench, cell.recipe))
-    except CellPruned as reason:
+    except (CellPruned, TrainingDiverged) as reason:  # a diverged cell is a result too, and must not stop the others
         line |= {"pruned": True, "pruned_reason": str(reason)}
     return line
 
@@ -153,10 +153,14 @@ def _train(
 def measure(bench: Bench, cell: Cell, images: np.ndarray, labels: np.ndarray) -> float:
     """Top-1 accuracy in percent of the quantized net: fake-quantized after QAT, the integer model after PTQ."""
     if cell.recipe.train.qat_phase.epochs:
-        return _top1(load_network(train_quantized(bench, cell), "qat"), images, labels)
+        network = load_network(train_quantized(bench, cell), "qat")
+        if cell.recipe.quantize.weights.method == "none":
+            network.logits_scale.zero_()  # the float reference's logits are not rounded to int8 either
+        return _top1(network, images, labels)
     network = load_network(train_float(bench, cell), "float")
     merged = merge_network(network, bench.dataset.input_hwc)
-    calibration = bench.dataset.train_images[:CALIBRATION_IMAGES]
+    # no image on which the cell is measured
+    calibration = bench.dataset.train_images[_split(bench, cell.recipe)[0][:CALIBRATION_IMAGES]]
     if cell.recipe.quantize.post_training.diagonal_split:  # fake-quantized: the integer model has no such layer
         logits = split_logits(merged, cell.recipe.quantize, calibration, images)
         return 100.0 * float((logits.argmax(axis=1) == labels).mean())
@@ -171,9 +175,13 @@ def _top1(network: RepVGG, images: np.ndarray, labels: np.ndarray) -> float:
 
 def validation_split(bench: Bench, recipe: TrainingRecipe) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W, C) and labels of the recipe's validation split."""
-    dataset = bench.dataset
-    _, chosen = split_validation(dataset.train_labels, share=recipe.data.validation_share, seed=recipe.seed)
-    return dataset.train_images[chosen], dataset.train_labels[chosen]
+    _, chosen = _split(bench, recipe)
+    return bench.dataset.train_images[chosen], bench.dataset.train_labels[chosen]
+
+
+def _split(bench: Bench, recipe: TrainingRecipe) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the training and of the validation images."""
+    return split_validation(bench.dataset.train_labels, share=recipe.data.validation_share, seed=recipe.seed)
 
 
 def measure_test(bench: Bench, wanted: dict[str, str], *, say: Callable[[str], None]) -> dict[str, Line]:

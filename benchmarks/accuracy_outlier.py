@@ -83,8 +83,13 @@ def _compared(name: str, plain: dict[Value, float], ours: dict[Value, float], fo
     pairs = paired(ours, plain)
     norms = ("plain BN", "OABN")
     missing = "; ".join(f"{norm}: {seeds.state}" for norm, seeds in zip(norms, found, strict=True) if seeds.state)
-    means = [shown(list(values.values())) for values in (plain, ours)]
-    return [name, str(len(pairs)), *means, shown(pairs, sign=True), missing]
+    return [name, str(len(pairs)), *common_means(plain, ours), shown(pairs, sign=True), missing]
+
+
+def common_means(plain: dict[Value, float], ours: dict[Value, float]) -> list[str]:
+    """Both means over the seeds that both have, so that their difference is the paired one; over all where none is shared."""
+    common = [seed for seed in plain if seed in ours]
+    return [shown([values[seed] for seed in common or values]) for values in (plain, ours)]
 
 
 def kurtosis_table(results: Results) -> str:
@@ -101,8 +106,7 @@ def kurtosis_table(results: Results) -> str:
             {seed: line["kurtosis"][layer] for seed, line in seeds.lines.items() if layer in line.get("kurtosis", {})}
             for seeds in found
         )
-        means = [shown(list(values.values())) for values in (plain, ours)]
-        rows.append([layer, *means, shown(paired(ours, plain), sign=True)])
+        rows.append([layer, *common_means(plain, ours), shown(paired(ours, plain), sign=True)])
     return table(["layer", PLAIN, str(results.norm), "difference"], rows)
 
 

@@ -103,7 +103,8 @@ def rivals_section(results: Results, beside: Path) -> str:
             "## Does it help? One row per method",
             "Each method against the best alternative of its kind that was run with the same seeds; what is not named under `at` "
             f"is the default. A difference of one seed counts from {yardstick} on: the 95 % interval for two single runs, from "
-            "the spread of the default's seeds. Post-training methods were given 1,024 images without labels.",
+            "the spread of the default's seeds. Post-training methods were given 1,024 images without labels; "
+            "RepAPQ's affine ends as a scale per output channel, the plain levels beside it have one scale per tensor.",
             table(header, rows),
         ]
     )
@@ -208,10 +209,11 @@ def variants(results: Results, factor: str) -> list[Value]:
 def _decided(results: Results, factor: str, kin: str) -> str:
     """One sentence, then the rows, best first."""
     default, base = results.grid.default[factor], results.find()
-    rows, best = [], (default, 0.0)
+    rows, best, measured = [], (default, 0.0), 0
     for value in variants(results, factor):
         found = results.find(**{factor: value})
         differences = paired(found.values("top1_validation"), base.values("top1_validation"))
+        measured += bool(differences) and value != default
         if differences and statistics.fmean(differences) > best[1]:
             best = value, statistics.fmean(differences)
         scales = list(found.values("identity_scale_max").values())
@@ -220,14 +222,16 @@ def _decided(results: Results, factor: str, kin: str) -> str:
         against = NOTHING if value == default else shown(differences, sign=True)
         rows.append([value, len(found.lines), *facts, shown(losses), against, shown(scales), found.state])
     header = ["variant", "seeds", "float", "quantized", "loss", "against default", "max identity scale", "missing"]
-    return f"{_sentence(kin, default, best, noise(results), bool(base.lines))}\n\n{table(header, rows)}"
+    return f"{_sentence(kin, default, best, noise(results), measured if base.lines else None)}\n\n{table(header, rows)}"
 
 
-def _sentence(kin: str, default: Value, best: tuple[Value, float], found: float | None, is_run: bool) -> str:
-    if not is_run:
+def _sentence(kin: str, default: Value, best: tuple[Value, float], found: float | None, measured: int | None) -> str:
+    if measured is None:
         return f"{kin}: the default is `{default}`; its cell was not run yet."
+    if not measured:
+        return f"{kin}: the default is `{default}`; none of its variants was run yet."
     if best[0] == default:
-        return f"{kin}: the default is `{default}`; no variant measured here is better."
+        return f"{kin}: the default is `{default}`; none of the {measured} variants measured here is better."
     judged = (
         "noise unknown"
         if found is None

@@ -113,7 +113,7 @@ def conditions(results: Results) -> str:
             f"{len(known)} of {len(results.cells)} cells are finished, {pruned} of them pruned. Default: {default}. "
             f"Epochs: {epochs}; QAT at a rate of {phases.qat_phase.learning_rate:g}. First layer "
             f"{weights.first_bit_width} bit, classifier {weights.last_bit_width} bit, every other layer at the width named; "
-            "image and logits 8 bit.",
+            "image and logits 8 bit. Uniform levels after training are symmetric, 2^bits − 1 of them; LSQ's are all 2^bits.",
             "Top-1 accuracy in percent. Everything is chosen and, unless a row says test, measured on the validation split "
             f"({share} of the training images); the test split was measured for {tests} chosen cells. ± is half of a 95 % "
             "interval (Student's t) over seeds, absent with one seed; `within noise` says that the interval holds the goal "

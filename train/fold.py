@@ -24,9 +24,9 @@ def fold_branches(network: RepVGG) -> None:
                 _unit_variance(norm)  # its bound T holds for t itself, which therefore stays
             elif isinstance(norm, BatchNorm):
                 _fold_into(kernel, norm)
-        for norm in (block.norm_identity, block.post_norm):
-            if isinstance(norm, BatchNorm):
-                _unit_variance(norm)
+        for single in (block.norm_identity, block.post_norm):
+            if isinstance(single, BatchNorm):
+                _unit_variance(single)
 
 
 def _fold_into(kernel: nn.Conv2d, norm: BatchNorm) -> None:

@@ -77,7 +77,7 @@ def restore(
     for key, value in _below(state, "optimizer.").items():
         kind, name = key.split(".", 1)
         parameter = parameters[name]
-        optimizer.state[parameter][kind] = _like(value, parameter) if value.ndim else value.clone()
+        optimizer.state[parameter][kind] = _like(value, parameter) if value.ndim else value.to(parameter.device)
 
 
 def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 import yaml
 
@@ -14,6 +15,7 @@ from benchmarks.accuracy_grid import cells_of, load_grid
 from benchmarks.accuracy_lookup import Results
 from benchmarks.accuracy_outlier import bit_curves
 from benchmarks.accuracy_plots import line_plot
+from benchmarks.accuracy_rivals import RIVALS
 from benchmarks.accuracy_share import cells_of_share
 from benchmarks.accuracy_statistics import interval
 from benchmarks.jobs import Share
@@ -141,7 +143,26 @@ def test_an_unknown_value_of_a_factor_names_the_known_ones(tmp_path):
 def test_the_shipped_grid_is_valid_and_holds_each_cell_once():
     cells = cells_of(load_grid(accuracy.HERE / "accuracy_grid.yaml"))
     assert len({cell.key for cell in cells}) == len(cells)
-    assert 200 <= len(cells) <= 250  # half of them post-training: seconds each
+    assert 50 <= len(cells) <= 300
+
+
+def test_the_shipped_grid_holds_the_cells_that_the_claims_need():
+    results = Results(load_grid(accuracy.HERE / "accuracy_grid.yaml"), {})
+    five = (0, 1, 2, 3, 4)
+    for norm in ("bn", "oabn"):
+        assert results.find(norm=norm, quantizer="float").missing == five
+        for bits in (8, 6, 4, 3, 2):
+            for quantizer in ("cluster", "ptq-uniform", "ptq-kmeans"):
+                assert results.find(norm=norm, quantizer=quantizer, weight_bits=bits).missing == five
+    for bits in (4, 3, 2):
+        assert results.find(quantizer="lsq", weight_bits=bits).missing == five
+    assert results.find(activation_bits=4).missing == five
+    for rival in RIVALS:
+        found = [
+            results.find(**{rival.factor: rival.value}),
+            *(results.find(**{rival.factor: v}) for v in rival.against),
+        ]
+        assert all(seeds.missing for seeds in found), rival.name
 
 
 def test_two_processes_share_the_cells_and_one_results_file(bench_folder, tmp_path):
@@ -248,3 +269,41 @@ def test_kurtosis_and_peak_of_a_kernel_with_one_outlier_are_those_by_hand():
         float((centred**4).mean() / weight.var(correction=0) ** 2), abs=0.01
     )
     assert facts["peak"]["stage1.1"] == pytest.approx(float(weight.abs().max() / weight.std(correction=0)), abs=0.01)
+
+
+def test_a_diverged_cell_is_kept_as_pruned_with_its_reason_and_the_others_go_on(tmp_path):
+    content = json.loads(json.dumps(GRID))
+    content["settings"]["quantizer"]["wild"] = {"train.qat_phase.learning_rate": 1e30}
+    content["star"] = {"quantizer": ["wild", "ptq"]}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(content))
+    assert run(tmp_path) == 0
+    lines = {line["quantizer"]: line for line in lines_of(tmp_path)}
+    assert "qat phase, step" in lines["wild"]["pruned_reason"] and not lines["ptq"]["pruned"]
+    assert "- pruned: quantizer wild, seed 0 (qat phase, step" in (tmp_path / "ACCURACY.md").read_text()
+
+
+def test_post_training_is_calibrated_on_no_validation_image(bench_folder, monkeypatch):
+    grid = load_grid(bench_folder / "grid.yaml")
+    cell = next(cell for cell in cells_of(grid) if cell.factors["quantizer"] == "ptq")
+    bench = accuracy.Bench(grid, bench_folder / "x", bench_folder / "work", load_dataset(cell.recipe.data, None))
+    seen, original = [], accuracy.lower_float
+    monkeypatch.setattr(
+        accuracy, "lower_float", lambda m, q, images, n: seen.append(images) or original(m, q, images, n)
+    )
+    accuracy.measure(bench, cell, *accuracy.validation_split(bench, cell.recipe))
+    training, validation = accuracy._split(bench, cell.recipe)
+    assert np.array_equal(seen[0], bench.dataset.train_images[training[:1024]])
+    assert not set(training[:1024]) & set(validation)
+
+
+def test_the_float_reference_is_measured_without_the_int8_grid_of_the_logits(bench_folder, tmp_path, monkeypatch):
+    content = json.loads(json.dumps(GRID))
+    none = {"quantize.weights.method": "none", "quantize.activations.method": "none"}
+    content["settings"]["quantizer"]["float"] = none
+    content["star"] = {"quantizer": ["float"]}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(content))
+    scales = []
+    original = accuracy._top1
+    monkeypatch.setattr(accuracy, "_top1", lambda n, *rest: scales.append(float(n.logits_scale)) or original(n, *rest))
+    assert run(tmp_path) == 0
+    assert scales[0] > 0 and scales[1] == 0  # cluster, float

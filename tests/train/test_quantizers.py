@@ -253,3 +253,24 @@ def test_methods_named_none_keep_floats_and_refuse_to_be_exported():
         weights.export()
     with pytest.raises(UnsupportedLayer, match="method none"):
         activation.current_scale()
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("method", ["cluster", "dkm"])
+def test_a_codebook_that_trained_wildly_still_is_int8_ascending_and_holds_zero(method, bits):
+    quantizer = quantizer_of(method, bits).train()
+    weight = torch.nn.Parameter(kernel())
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for step in range(6):
+            quantizer(weight)
+            quantizer.centroids += 40 * torch.randn(quantizer.centroids.shape, generator=generator)  # grid units
+            weight += 0.3 * torch.randn(SHAPE, generator=generator)
+            if step % 2:
+                quantizer.refresh(weight)
+    quantizer.eval()
+    used = quantizer(weight).detach().numpy()
+    exported = quantizer.export()
+    assert exported.codebook.dtype == np.int8 and 0 in exported.codebook and exported.codebook.min() >= -127
+    assert (np.diff(exported.codebook.astype(int)) > 0).all()
+    assert np.array_equal(exported.codebook[exported.indices].astype(np.float32) * exported.scale, used)
