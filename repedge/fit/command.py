@@ -11,11 +11,11 @@ from typing import Any
 
 from convert.kernels import Prefer
 from deploy.config import BudgetConfig
-from repedge.fit.choose import Chosen, Settings, choose, prepare
+from repedge.fit.choose import Chosen, Settings, choose, prepare, refuse_by_size
 from repedge.fit.compare import METHODS, Comparison, summary, with_seed
 from repedge.fit.facts import fit_facts
 from repedge.fit.infeasible import Infeasible
-from repedge.fit.nets import Net, Start
+from repedge.fit.nets import Net, Start, untrained
 from repedge.fit.plot import write_plot
 from repedge.fit.request import budget_of, fitted_recipe, request_of
 from repedge.fit.show import print_fit
@@ -27,6 +27,7 @@ from repedge.results_file import ResultsFile
 from repedge.run import Run
 from repedge.stages import RECIPE_FILE, RunFolder, check_run_folder, claim_run_folder
 from train.artefact import write_json, write_text
+from train.dataset import load_dataset
 from train.errors import BudgetExceeded, ConfigError
 
 WORK_NAME = "fit"  # inside the run's folder
@@ -117,6 +118,7 @@ class _Fit:
         if self.options.force or not (self.folder.path / RECIPE_FILE).is_file():
             claim_run_folder(self.folder, self.name, self._recipe(self.first, {}, None).to_yaml())
         start = self._start(self.work)
+        self._refuse_before_training()
         chosen = self._best([start.net(path) for path in self.options.nets])
         facts = fit_facts(chosen, self.settings, self.budget)
         recipe = self._recipe(chosen.net.recipe, chosen.solution.bits, chosen.solution.prefer, chosen.net.folder)
@@ -129,6 +131,12 @@ class _Fit:
             facts |= self._train(chosen, recipe)
             self._keep(facts)
         return facts
+
+    def _refuse_before_training(self) -> None:
+        """A lone net that no bits can make small enough is told at once, before its float net is trained."""
+        if len(self.options.nets) == 1 and self.request.weight_bytes is not None:
+            dataset = load_dataset(self.first.data, self.options.data_dir)
+            refuse_by_size(untrained(self.first, dataset), self.request, self.settings.lowest_bits)
 
     def _best(self, nets: list[Net]) -> Chosen:
         """The net of least expected loss among those that fit."""

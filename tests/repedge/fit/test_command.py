@@ -81,6 +81,12 @@ def test_one_byte_below_the_smallest_feasible_is_exit_1_and_the_smallest_itself_
     assert facts["weight_bytes"] == smallest and set(facts["bits"].values()) == {2}
 
 
+def test_an_impossible_budget_is_told_before_the_float_net_is_trained(small_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("repedge.fit.nets.train_model", lambda *a, **k: pytest.fail("trained"))
+    assert main(fit(small_run / "recipe.yaml", tmp_path / "out", "--weight-bytes", "1")) == 1
+    assert "the smallest feasible is" in capsys.readouterr().err
+
+
 def test_of_several_nets_the_one_that_fits_is_taken(small_run, tmp_path, capsys):
     wide = tmp_path / "wide.yaml"
     content = yaml.safe_load((small_run / "recipe.yaml").read_text())
