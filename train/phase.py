@@ -21,7 +21,7 @@ from train.log import TrainingLog
 from train.model import RepVGG
 from train.objective import Objective
 from train.progress import Progress
-from train.qat import begin_qat_epoch
+from train.qat import guide_quantizers
 from train.schedule import learning_rate
 
 # called with the facts of each epoch; what it raises ends the training, which can be resumed
@@ -45,7 +45,11 @@ ADAM_SECOND_MOMENTUM = 0.99  # phases are short: a few hundred steps an epoch
 def make_optimizer(network: RepVGG, config: PhaseConfig, *, codebook_factor: float) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW; weight decay on kernels only (and γ of identities on request), a rate of their own for codebooks."""
     groups: dict[str, list[nn.Parameter]] = {"kernels": [], "codebooks": [], "others": []}
+    steps: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
+        if name.endswith("weight_quantizer.step") and config.optimizer == "adamw":
+            steps.append(parameter)
+            continue
         decays = parameter.ndim > 1 or (network.norm.decay_identity and name.endswith("norm_identity.weight"))
         kind = "codebooks" if name.endswith("centroids") else "kernels" if decays else "others"
         groups[kind].append(parameter)
@@ -53,6 +57,10 @@ def make_optimizer(network: RepVGG, config: PhaseConfig, *, codebook_factor: flo
         {"params": groups["kernels"], "weight_decay": config.weight_decay, "factor": 1.0},
         {"params": groups["codebooks"], "weight_decay": 0.0, "factor": codebook_factor},
         {"params": groups["others"], "weight_decay": 0.0, "factor": 1.0},
+    ]
+    # AdamW moves by the rate whatever the gradient: a uniform quantizer's step moves by that share of itself
+    described += [
+        {"params": [step], "weight_decay": 0.0, "factor": float(step.detach().abs().mean())} for step in steps
     ]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(
@@ -99,8 +107,6 @@ class PhaseRun:
             compile_step(self.live)
         for epoch in range(first_epoch, self.config.epochs):
             started = time.monotonic()
-            if self.live.phase == "qat":
-                begin_qat_epoch(self.live, epoch, self.config.epochs, self.recipe.quantize.weights)
             loss = self._train_epoch(splits, epoch, progress)
             facts: dict[str, Any] = {"phase": self.live.phase, "epoch": epoch + 1, "loss": loss}
             if len(splits.validation_labels):
@@ -120,6 +126,9 @@ class PhaseRun:
         self.live.train()
         total = 0.0
         for batch in _batches(len(splits.train_labels), self.config.batch_size, steps, generator):
+            if self.live.phase == "qat":
+                weights = self.recipe.quantize.weights
+                guide_quantizers(self.live, self.step, steps_per_epoch=steps, epochs=self.config.epochs, config=weights)
             images = augment(to_input(splits.train_images[batch]), self.recipe.data.augment, generator=generator)
             total += self.train_step(images, splits.train_labels[batch], steps_per_epoch=steps)
             progress.step()

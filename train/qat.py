@@ -47,25 +47,34 @@ def quantized_layers(network: RepVGG) -> list[RepVGGBlock | Classifier]:
 
 
 @torch.no_grad()
-def begin_qat_epoch(network: RepVGG, epoch: int, epochs: int, config: WeightQuantizerConfig) -> None:
-    """Refresh the codebooks in the early epochs (from the second on), freeze the indices in the last ones."""
+def guide_quantizers(
+    network: RepVGG, step: int, *, steps_per_epoch: int, epochs: int, config: WeightQuantizerConfig
+) -> None:
+    """Before a step: refresh the codebooks once per early epoch (from the second on), freeze the indices for the last steps."""
+    steps = epochs * steps_per_epoch
+    if step and step % steps_per_epoch == 0 and step < config.recluster_until * steps:
+        for layer in quantized_layers(network):
+            assert layer.weight_quantizer is not None
+            layer.weight_quantizer.refresh(layer_weight(layer))
+    if step >= config.freeze_from * steps:
+        freeze_quantizers(network)
+
+
+@torch.no_grad()
+def freeze_quantizers(network: RepVGG) -> None:
+    """From now on every layer keeps the indices of its weights as they are now."""
     for layer in quantized_layers(network):
-        quantizer, weight = layer.weight_quantizer, layer_weight(layer)
+        quantizer = layer.weight_quantizer
         assert quantizer is not None
-        if 0 < epoch < config.recluster_until * epochs:
-            quantizer.refresh(weight)
-        if epoch >= config.freeze_from * epochs and not quantizer.frozen:
-            quantizer(weight)  # the indices of the weights as they are now
+        if not quantizer.frozen:
+            quantizer(layer_weight(layer))
             quantizer.freeze()
 
 
 @torch.no_grad()
 def finish_qat(network: RepVGG, images: Tensor) -> None:
     """Freeze what the network computes now and set the logits' int8 scale from up to 1,024 uint8 training images."""
-    for layer in quantized_layers(network):
-        assert layer.weight_quantizer is not None
-        layer.weight_quantizer(layer_weight(layer))
-        layer.weight_quantizer.freeze()
+    freeze_quantizers(network)
     for block in network.blocks:
         assert block.activation_quantizer is not None
         block.activation_quantizer.settle()

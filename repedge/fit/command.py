@@ -136,7 +136,10 @@ class _Fit:
         """A lone net that no bits can make small enough is told at once, before its float net is trained."""
         if len(self.options.nets) == 1 and self.request.weight_bytes is not None:
             dataset = load_dataset(self.first.data, self.options.data_dir)
-            refuse_by_size(untrained(self.first, dataset), self.request, self.settings.lowest_bits)
+            per_channel = self.first.quantize.weights.per_channel_scale
+            refuse_by_size(
+                untrained(self.first, dataset), self.request, self.settings.lowest_bits, per_channel=per_channel
+            )
 
     def _best(self, nets: list[Net]) -> Chosen:
         """The net of least expected loss among those that fit."""
