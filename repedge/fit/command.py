@@ -63,6 +63,11 @@ class _Fit:
             raise ConfigError(
                 f"nets {', '.join(names)}: two have one name, allowed are different ones; rename a recipe"
             )
+        if options.compare and not self._with_epochs(recipes[0]).train.qat_phase.epochs:
+            raise ConfigError(
+                f"--compare: {names[0]} has train.qat_phase.epochs 0, allowed are 1 and more, as methods are compared after QAT; "
+                "give --epochs N"
+            )
         self.name = options.out.name if options.out else f"{names[0]}-fit"
         self.first: Recipe = recipes[0]
         self.budget: BudgetConfig = budget_of(options, self.first)
@@ -127,9 +132,10 @@ class _Fit:
         if self.options.compare:
             facts["comparison"] = self._compare(start, chosen.net)
             self._keep(facts)
-        if not self.options.no_train and recipe.train.qat_phase.epochs:
+        facts["qat_epochs"] = 0 if self.options.no_train else recipe.train.qat_phase.epochs
+        if facts["qat_epochs"]:
             facts |= self._train(chosen, recipe)
-            self._keep(facts)
+        self._keep(facts)
         return facts
 
     def _refuse_before_training(self) -> None:

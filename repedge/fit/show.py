@@ -27,6 +27,11 @@ def print_fit(facts: Mapping[str, Any], folder: Path) -> None:
         for name, entry in validation.items():
             print(f"{name}: {entry['top1']:.2f} % of {entry['images']} validation images")
         print_budget(facts["budget_after_training"])
+    if not facts["qat_epochs"]:
+        print(
+            "notice: no QAT was trained, so the loss above is that of rounding alone; --epochs N trains it "
+            "(with --no-train, repedge run does where the recipe has epochs)"
+        )
     print(f"wrote {folder / 'recipe.yaml'}, {folder / 'fit' / 'fit.json'} and {folder / 'fit' / 'pareto.html'}")
     print(f"next: repedge run {folder / 'recipe.yaml'} --out {folder}")
 

@@ -134,6 +134,12 @@ def test_methods_are_compared_with_the_same_epochs_and_seed(small_run, tmp_path,
     assert len((tmp_path / "out" / "fit" / "compare.jsonl").read_text().splitlines()) == 4
 
 
+def test_a_fit_without_qat_says_so_and_names_the_option(small_run, tmp_path, capsys):
+    assert main(fit(small_run, tmp_path / "f", "--weight-bytes", "900", "--epochs", "0")) == 0
+    assert "notice: no QAT was trained" in capsys.readouterr().out
+    assert json.loads((tmp_path / "f" / "fit" / "fit.json").read_text())["qat_epochs"] == 0
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
@@ -141,6 +147,7 @@ def test_methods_are_compared_with_the_same_epochs_and_seed(small_run, tmp_path,
         (("--weight-bytes", "900", "--bits", "1", "9"), "--bits 1 9: allowed are 2 to 8"),
         (("--flash", "9K", "--target", "cortex-a53"), "fit steers the limits of Cortex-M targets"),
         (("--flash", "9K", "--target", "cortex-m44"), "did you mean cortex-m4"),
+        (("--weight-bytes", "900", "--compare", "--epochs", "0"), "methods are compared after QAT; give --epochs N"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_says_what_to_do(small_run, tmp_path, capsys, extra, message):
