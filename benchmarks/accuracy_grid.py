@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from benchmarks.grid_file import read_grid
 from train.artefact import sha256_json
 from train.config import Section, TrainingRecipe
 from train.errors import ConfigError
@@ -68,14 +69,7 @@ class Cell:
 
 def load_grid(path: Path) -> Grid:
     """Read and check a grid."""
-    if not path.is_file():
-        raise ConfigError(f"grid {path}: no such file; give a YAML grid, for example benchmarks/accuracy_grid.yaml")
-    try:
-        return Grid.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"grid {path}: not valid YAML ({error}); correct it") from error
-    except ValidationError as error:
-        raise ConfigError(f"grid {path}:\n{explain(error, Grid)}") from error
+    return read_grid(path, Grid, example="benchmarks/accuracy_grid.yaml")
 
 
 def cells_of(grid: Grid) -> list[Cell]:

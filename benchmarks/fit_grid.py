@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from benchmarks.grid_file import read_grid
 from repedge.fit.compare import with_seed
 from repedge.recipe import Recipe, apply_override, check_recipe
 from train.config import Section
-from train.errors import ConfigError
-from train.validation import explain
 
 
 class FitNet(Section):
@@ -45,14 +43,7 @@ class Unit:
 
 def load_grid(path: Path) -> FitGrid:
     """Read and check a grid."""
-    if not path.is_file():
-        raise ConfigError(f"grid {path}: no such file; give a YAML grid, for example benchmarks/fit_grid.yaml")
-    try:
-        return FitGrid.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"grid {path}: not valid YAML ({error}); correct it") from error
-    except ValidationError as error:
-        raise ConfigError(f"grid {path}:\n{explain(error, FitGrid)}") from error
+    return read_grid(path, FitGrid, example="benchmarks/fit_grid.yaml")
 
 
 def recipes_of(grid: FitGrid, overrides: Sequence[str] = ()) -> list[tuple[Recipe, FitNet]]:
