@@ -53,8 +53,9 @@ class Results:
 
     @cached_property
     def lines(self) -> list[Line]:
-        """The finished cells in the grid's order, pruned ones too."""
-        return [self.all_lines[cell.key] for cell in self.cells if cell.key in self.all_lines]
+        """The finished cells in the grid's order, pruned ones too, each with the factors that the grid has today."""
+        found = ((cell, self.all_lines.get(cell.key)) for cell in self.cells)
+        return [{**line, **cell.factors} for cell, line in found if line is not None]
 
     @property
     def norm(self) -> Value:
@@ -67,6 +68,13 @@ class Results:
         """The ClusterQAT variant that the claims are about: the default, if it is one."""
         default = str(self.grid.default.get("quantizer", "cluster"))
         return default if default.startswith("cluster") else "cluster"
+
+    @property
+    def schedules(self) -> list[int]:
+        """QAT epochs that the grid has for ClusterQAT on OABN, the shortest first."""
+        wanted = {"norm": self.norm, "quantizer": self.cluster, "weight_bits": self.grid.default.get("weight_bits")}
+        found = [cell for cell in self.cells if all(cell.factors.get(f) == value for f, value in wanted.items())]
+        return sorted({cell.recipe.train.qat_phase.epochs for cell in found})
 
     def find(self, **choice: Value) -> Seeds:
         """The default with this choice, over all seeds."""
@@ -83,7 +91,7 @@ class Results:
             elif line["pruned"]:
                 pruned.append(seed)
             else:
-                lines[seed] = line
+                lines[seed] = {**line, **cell.factors}
         return Seeds(lines, tuple(pruned), tuple(missing))
 
     def reference(self, line: Line, split: str = "validation") -> tuple[float | None, bool]:

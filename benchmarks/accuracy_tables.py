@@ -22,7 +22,8 @@ from train.zoo import INDEX_FILE, ZOO
 LOSSES_TEXT = """## What ClusterQAT loses
 
 The float reference of every loss is, seed by seed, the better of the float net and the same net trained on for the QAT
-epochs with the same schedule and distillation (quantizer `float`, `trained on`). Seeds without both are left out."""
+epochs with the same schedule and distillation (quantizer `float`, `trained on`). Seeds without both are left out. The
+goals are judged after the longest schedule of which two seeds were run."""
 TRAINING = Path(__file__).parent / "results" / "training.json"
 
 

@@ -89,7 +89,24 @@ def test_losses_are_below_the_net_trained_on_where_that_is_the_better_one(grid, 
     assert found == {4: "reached", 3: "**missed**", 2: "reached"}
     goal = loss_goal(Results(grid, lines), 4, 8, 0.3)
     assert goal.measured == "0.20 ± 0.02 points"  # spread 0.01 · sqrt(2.5), t 2.776, five seeds
-    assert goal.where == "validation, 5 seeds" and goal.missing == ""
+    assert goal.where == "validation, 5 seeds, 3 QAT epochs" and goal.missing == ""
+
+
+def test_a_goal_is_judged_after_the_longest_schedule_of_which_two_seeds_were_run(grid):
+    longer = {"qat_epochs": [10], "norm": ["oabn"], "quantizer": ["cluster", "float"], "seed": [0, 1]}
+    long_grid = grid.model_copy(update={"products": [*PRODUCTS, longer]})
+    lines = {cell.key: made_up_line(cell.factors, cell.recipe) for cell in cells_of(long_grid)}
+    change(lines, {"top1_validation": 80.0}, qat_epochs=10, quantizer="cluster", seed=1)
+    goal = loss_goal(Results(long_grid, lines), 4, 8, 0.3)
+    assert goal.where == "validation, 2 seeds, 10 QAT epochs" and goal.verdict and not goal.verdict.reached
+    one_seed = without(lines, qat_epochs=10, quantizer="cluster", seed=1)
+    assert loss_goal(Results(long_grid, one_seed), 4, 8, 0.3).where == "validation, 5 seeds, 3 QAT epochs"
+
+
+def test_a_line_of_before_a_factor_was_added_still_finds_its_reference(grid, lines):
+    for line in lines.values():
+        del line["qat_epochs"]
+    assert loss_goal(Results(grid, lines), 4, 8, 0.3).measured == "0.20 ± 0.02 points"
 
 
 def test_losses_are_below_the_float_net_where_training_on_did_not_help(grid, lines):
@@ -121,9 +138,9 @@ def test_a_goal_is_judged_on_the_test_split_once_all_seeds_were_measured_there(g
     change(lines, {"top1_test": 84.0, "top1_float_test": 84.1}, quantizer="cluster", norm="oabn", weight_bits=4)
     change(lines, {"top1_test": 84.2, "top1_float_test": 84.1}, quantizer="float", norm="oabn")
     goal = loss_goal(Results(grid, lines), 4, 8, 0.3)
-    assert (goal.measured, goal.where) == ("0.20 ± 0.00 points", "test, 5 seeds")
+    assert (goal.measured, goal.where) == ("0.20 ± 0.00 points", "test, 5 seeds, 3 QAT epochs")
     change(lines, {"top1_test": None}, seed=3)
-    assert loss_goal(Results(grid, lines), 4, 8, 0.3).where == "validation, 5 seeds"
+    assert loss_goal(Results(grid, lines), 4, 8, 0.3).where == "validation, 5 seeds, 3 QAT epochs"
 
 
 def test_cost_of_oabn_in_float_is_paired_over_seeds(grid, lines):
