@@ -30,6 +30,7 @@ from train.norms import (
 from train.quantizers import ActivationQuantizer, WeightQuantizer, make_activation_quantizer, make_weight_quantizer
 
 CLASSIFIER = "classifier"
+Kernels = list[tuple[Tensor, Tensor]]  # weight and bias per block
 
 
 class RepVGGBlock(nn.Module):
@@ -191,7 +192,8 @@ class RepVGG(nn.Module):
         self._blocks = tuple(block for stage_blocks in stages for block in stage_blocks)
         self.classifier = Classifier(layout.widths[-1], classes, norm)
         self.norm, self.quantize = norm, quantize
-        self._compiled_blocks: Callable[[Tensor, list[tuple[Tensor, Tensor]]], Tensor] | None = None
+        self._compiled_blocks: Callable[[Tensor, Kernels], Tensor] | None = None
+        self._compiled_stages: Callable[[Tensor, Kernels], list[Tensor]] | None = None
         self.bit_widths = layer_bit_widths([*(block.name for block in self._blocks), CLASSIFIER], quantize)
         # int8 logits = round(logit / scale) + zero_point; scale 0 = not calibrated yet
         self.register_buffer("logits_scale", torch.tensor(0.0))
@@ -236,11 +238,19 @@ class RepVGG(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) pixel / 255 -> logits (N, classes); on the int8 grid in evaluation once that is calibrated."""
         if self._compiled_blocks is not None and self.training:
-            return self.head(self._compiled_blocks(images, [block.quantized_kernel() for block in self._blocks]))
-        x = images
-        for stage in range(len(self.stages)):
-            x = self.run_stage(stage, x)
-        return self.head(x)
+            return self.head(self._compiled_blocks(images, self._quantized_kernels()))
+        return self.head(self.stage_outputs(images)[-1])
+
+    def stage_outputs(self, images: Tensor) -> list[Tensor]:
+        """The output of every stage for (N, C, H, W) pixel / 255."""
+        if self._compiled_stages is not None and self.training:
+            return self._compiled_stages(images, self._quantized_kernels())
+        outputs, x = [], images
+        for stage in self.stages:
+            for block in stage:
+                x = block(x)
+            outputs.append(x)
+        return outputs
 
     def compile_training(self) -> None:
         """Let torch fuse the elementwise work of training steps; evaluation stays as it is.
@@ -250,19 +260,25 @@ class RepVGG(nn.Module):
         if self.phase == "float":
             self.compile()
         else:
+            # each is compiled at its first use; forward has its own, since stage outputs cost gradients that it does not need
             self._compiled_blocks = torch.compile(self._quantized_blocks)
+            self._compiled_stages = torch.compile(self._quantized_stages)
 
-    def _quantized_blocks(self, x: Tensor, kernels: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _quantized_kernels(self) -> Kernels:
+        return [block.quantized_kernel() for block in self._blocks]
+
+    def _quantized_blocks(self, x: Tensor, kernels: Kernels) -> Tensor:
         """All blocks of the QAT phase with their kernels already quantized."""
-        for block, (weight, bias) in zip(self._blocks, kernels, strict=True):
-            x = block.quantized(x, weight, bias)
-        return x
+        return self._quantized_stages(x, kernels)[-1]
 
-    def run_stage(self, stage: int, x: Tensor) -> Tensor:
-        """The blocks of one stage (counted from 0)."""
-        for block in self.stages[stage]:
-            x = block(x)
-        return x
+    def _quantized_stages(self, x: Tensor, kernels: Kernels) -> list[Tensor]:
+        """The output of every stage of the QAT phase, kernels already quantized."""
+        outputs, pairs = [], iter(kernels)
+        for stage in self.stages:
+            for block in stage:
+                x = block.quantized(x, *next(pairs))
+            outputs.append(x)
+        return outputs
 
     def head(self, x: Tensor) -> Tensor:
         """The last stage's output -> logits."""

@@ -115,9 +115,6 @@ class BlockwiseReplacement(FloatDistillation):
 
     def outputs(self, network: RepVGG, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """(logits of the n − 1 mixed nets, logits of the quantized net) from one quantized forward pass."""
-        mixed, x = [], images
-        for stage in range(len(network.stages)):
-            x = network.run_stage(stage, x)
-            if stage + 1 < len(network.stages):
-                mixed.append(self.partner.tail(x, stages_done=stage + 1))
-        return mixed, network.head(x).float()
+        *inner, last = network.stage_outputs(images)
+        mixed = [self.partner.tail(x, stages_done=stages_done) for stages_done, x in enumerate(inner, start=1)]
+        return mixed, network.head(last).float()

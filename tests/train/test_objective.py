@@ -72,8 +72,26 @@ def test_mixed_nets_are_quantized_prefixes_with_float_tails(pair):
     mixed, logits = wrapper.outputs(network, IMAGES / 255)
     assert len(mixed) == len(network.stages) - 1
     torch.testing.assert_close(logits, network(IMAGES / 255))
-    prefix = network.run_stage(0, IMAGES / 255)
+    prefix = network.stage_outputs(IMAGES / 255)[0]
     torch.testing.assert_close(mixed[0], partner.tail(prefix, stages_done=1))
+
+
+def test_compiled_training_steps_compute_the_same_in_the_whole_net_and_stage_by_stage():
+    network = small_network()
+    partner = FloatPartner(network)
+    start_qat(network, IMAGES)
+    network.train()
+    gradients = []
+    for compiled in (False, True):
+        if compiled:
+            network.compile_training()
+        wrapper = BlockwiseReplacement(partner, DistillationConfig(kind="bwrf"), 0.0)
+        network.zero_grad()
+        wrapper(network, IMAGES / 255, LABELS).backward()
+        network(IMAGES / 255).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None])
+    assert len(gradients[0]) > 10
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-5)
 
 
 def test_bwrf_gradient_reaches_the_prefix_through_the_float_tail(pair):
