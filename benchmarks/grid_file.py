@@ -1,4 +1,4 @@
-"""Reading a grid, the YAML file that says what a benchmark measures."""
+"""Reading the YAML file that says what a benchmark measures or trains."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from train.validation import explain
 Kind = TypeVar("Kind", bound=Section)
 
 
-def read_grid(path: Path, kind: type[Kind], *, example: str) -> Kind:
-    """The checked content of a grid file; `example` is the shipped one that an error names."""
+def read_grid(path: Path, kind: type[Kind], *, example: str, called: str = "grid") -> Kind:
+    """The checked content of a file; an error calls it `called` and names `example`, the shipped one."""
     if not path.is_file():
-        raise ConfigError(f"grid {path}: no such file; give a YAML grid, for example {example}")
+        raise ConfigError(f"{called} {path}: no such file; give a YAML file, for example {example}")
     try:
         return kind.model_validate(yaml.safe_load(path.read_text()))
     except yaml.YAMLError as error:
-        raise ConfigError(f"grid {path}: not valid YAML ({error}); correct it") from error
+        raise ConfigError(f"{called} {path}: not valid YAML ({error}); correct it") from error
     except ValidationError as error:
-        raise ConfigError(f"grid {path}:\n{explain(error, kind)}") from error
+        raise ConfigError(f"{called} {path}:\n{explain(error, kind)}") from error

@@ -21,16 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from benchmarks.grid_file import read_grid
 from benchmarks.zoo_add import NAME, add_run
 from repedge.recipe import Recipe, load_recipe
 from repedge.stages import RECIPE_FILE
 from train.artefact import read_manifest, write_text
 from train.config import Section
 from train.errors import ConfigError, PipelineError, ToolFailed
-from train.validation import explain
 from train.zoo import PREFIX, ZOO, load_index, training_folder
 
 SETTINGS = Path(__file__).with_name("zoo_train.yaml")
@@ -67,14 +66,7 @@ class Job:
 
 def load_settings(path: Path) -> Settings:
     """Read and check the settings."""
-    try:
-        return Settings.model_validate(yaml.safe_load(path.read_text()))
-    except FileNotFoundError as error:
-        raise ConfigError(f"settings {path}: no such file; benchmarks/zoo_train.yaml is one") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"settings {path}: not valid YAML ({error}); correct it") from error
-    except ValidationError as error:
-        raise ConfigError(f"settings {path}:\n{explain(error, Settings)}") from error
+    return read_grid(path, Settings, example="benchmarks/zoo_train.yaml", called="settings")
 
 
 def make_job(source: str, variant: str, settings: Settings, runs: Path) -> Job:
