@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -290,6 +291,15 @@ def test_an_example_passes_in_a_stand_in_build(exported, form):
 def test_metadata_keep_the_rules_of_the_framework(exported, form, options):
     folder = exported(form, *(() if form == "esp-idf" and "--core" in options else options))
     assert RULES[form](folder) == []
+
+
+def test_a_run_named_by_a_number_stays_a_text_in_yaml(run_folder, tmp_path):
+    run = tmp_path / "2024"
+    shutil.copytree(run_folder, run)
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps(report | {"name": "2024"}))
+    assert main(["export", str(run), str(tmp_path / "out"), "--as", "zephyr"]) == 0
+    assert RULES["zephyr"](tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(
