@@ -167,6 +167,12 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
         help="what the core's kernels are chosen for (default: as the run deployed them to that core, else speed)",
     )
     export.add_argument("--arena", type=int, metavar="BYTES", help="RAM for activations and scratch, at most")
+    export.add_argument(
+        "--prefix",
+        default="model",
+        metavar="NAME",
+        help="what the library's names begin with, so that two models fit into one program (default: model)",
+    )
     _add_output(export)
     init = verbs.add_parser("init", help="write a commented recipe to start from")
     init.add_argument("recipe", type=Path, nargs="?", default=Path("recipe.yaml"), help="default: recipe.yaml")

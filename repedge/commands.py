@@ -221,7 +221,13 @@ def export(options: argparse.Namespace) -> int:
     from repedge.export import export_run
 
     files = export_run(
-        options.run, options.form, options.out, core=options.core, prefer=options.prefer, arena=options.arena
+        options.run,
+        options.form,
+        options.out,
+        core=options.core,
+        prefix=options.prefix,
+        prefer=options.prefer,
+        arena=options.arena,
     )
     if options.json:
         print(json.dumps({str(path): path.stat().st_size for path in files}, indent=2))

@@ -22,6 +22,7 @@ from convert.memory_plan import MemoryPlan
 from deploy.machines import MACHINES
 from deploy.result import ConvertedModel, load_converted
 from repedge.export_kernels import PORTABLE, check_core, core_guard, example_core, export_plan, runtime_files
+from repedge.export_prefix import DEFAULT, check_prefix, prefix_files
 from repedge.export_values import example_image, export_values
 from repedge.recipe import load_recipe
 from repedge.stages import RECIPE_FILE, fresh_folder
@@ -49,18 +50,23 @@ def export_run(
     out: Path,
     *,
     core: str = PORTABLE,
+    prefix: str = DEFAULT,
     prefer: Prefer | None = None,
     arena: int | None = None,
 ) -> list[Path]:
     """Write the library of a run's model to `out` and return its files, sorted.
 
     `core` names the core whose kernels it holds; `prefer` and `arena` (bytes, at most) choose among them. Without these
-    two they are the kernels that the run deployed to its own target of that core. An earlier export is replaced; a
-    folder of other things is refused, always.
+    two they are the kernels that the run deployed to its own target of that core. `prefix` is what its names begin
+    with. An earlier export is replaced; a folder of other things is refused, always.
     """
     if form not in FORMATS:
         raise ConfigError(f"--as {form}: no such format; allowed are {', '.join(FORMATS)}")
-    core = check_core(core, form)
+    if not (run / "convert").is_dir():
+        raise ConfigError(
+            f"{run}: holds no converted model; allowed is a finished run; make one with repedge run RECIPE --out {run}"
+        )
+    core, prefix = check_core(core, form), check_prefix(prefix)
     out = out.resolve()
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / MARKER).is_file()):
         raise ConfigError(
@@ -69,14 +75,16 @@ def export_run(
     converted = load_converted(run / "convert")
     recipe = load_recipe(run / RECIPE_FILE) if (run / RECIPE_FILE).is_file() else None
     plan = export_plan(converted.model, core, recipe, prefer=prefer, arena=arena)
-    values = export_values(run, converted, plan, core) | {
+    values = export_values(run, converted, plan, core, prefix=prefix) | {
         "FORMAT": form, "FOLDER": out.name, "GUARD": core_guard(core), "EXAMPLE_CORE": example_core(core),
         "MACHINE": "" if core == PORTABLE else MACHINES[core].name,
     }  # fmt: skip
     values["USE"] = fill(_use_template(form, core).read_text(), values).rstrip()
     with fresh_folder(out) as folder:
         _write_library(converted, folder, FORMATS[form][0], values, plan=plan, core=core)
-        _write_format(converted, folder, form, values)
+        for part in {"src", FORMATS[form][0]}:
+            prefix_files(folder / part, prefix)
+        _write_format(converted, folder, form, values, prefix=prefix)
         write_text(folder / MARKER, f"written by repedge export --as {form} --core {core}\n")
     return sorted(path for path in out.rglob("*") if path.is_file())
 
@@ -114,7 +122,9 @@ def _write_library(
     shutil.copy(FIRMWARE.parent / "LICENSE", folder / "LICENSE")
 
 
-def _write_format(converted: ConvertedModel, folder: Path, form: str, values: Mapping[str, str]) -> None:
+def _write_format(
+    converted: ConvertedModel, folder: Path, form: str, values: Mapping[str, str], *, prefix: str
+) -> None:
     """The build system's files and the example."""
     templates = TEMPLATES / form
     values = {**values, "PACK_SOURCES": "".join(map(_pack_source, _sources(folder)))}
@@ -124,6 +134,7 @@ def _write_format(converted: ConvertedModel, folder: Path, form: str, values: Ma
     example = folder / FORMATS[form][1]
     shutil.copy(TEMPLATES / "common/classify.h", example / "classify.h")
     write_text(example / "example_image.h", example_image(converted.vectors))
+    prefix_files(example, prefix)
     if form == "cmake":
         shutil.copy(FIRMWARE / "cmake/arm-none-eabi.cmake", example / "arm-none-eabi.cmake")
         (example / "cortex_m").mkdir()

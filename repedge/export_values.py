@@ -18,6 +18,7 @@ from convert.vectors import Vectors
 from deploy.result import ConvertedModel
 from repedge.compare import load_report
 from repedge.export_kernels import PORTABLE, kernel_summary
+from repedge.export_prefix import DEFAULT, runtime_prefix
 from train.artefact import sha256_file
 
 VERSION = "1.0.0"
@@ -25,16 +26,22 @@ NAME_LENGTH = 32  # CMSIS-Pack's Csub is the shortest of the frameworks' names
 PACK_CORES = ("Cortex-M0+", "Cortex-M3", "Cortex-M4", "Cortex-M7", "Cortex-M33", "Cortex-M55")
 
 
-def export_values(run: Path, converted: ConvertedModel, plan: MemoryPlan, core: str) -> dict[str, str]:
+def export_values(
+    run: Path, converted: ConvertedModel, plan: MemoryPlan, core: str, *, prefix: str = DEFAULT
+) -> dict[str, str]:
     """Name of a placeholder -> its text, from a run's report, its integer model and the kernels it is exported with."""
     report, model = load_report(run), converted.model
     height, width, channels = model.input_hwc
     accuracy = report["accuracy"]["numpy"]
-    slug = re.sub(r"[^a-z0-9]+", "-", f"repedge-{report['name'].lower()}")[:NAME_LENGTH].strip("-")
+    name = report["name"].lower() if prefix == DEFAULT else prefix
+    slug = re.sub(r"[^a-z0-9]+", "-", f"repedge-{name}")[:NAME_LENGTH].strip("-")
     return {
         "NAME": report["name"],
         "SLUG": slug,
         "ID": slug.replace("-", "_"),
+        "PREFIX": prefix,
+        "PREFIX_UPPER": prefix.upper(),
+        "RUNTIME": runtime_prefix(prefix),
         "PACK_CORES": "".join(f'      <accept Dcore="{name}"/>\n' for name in _pack_cores(core)),
         "CORE": core,
         "KERNELS": kernel_summary(plan),
@@ -46,7 +53,7 @@ def export_values(run: Path, converted: ConvertedModel, plan: MemoryPlan, core: 
         "INPUT_BYTES": str(height * width * channels),
         "CLASSES": str(len(model.class_names)),
         "CLASS_NAMES": "".join(f'    "{c_string(name)}",\n' for name in model.class_names),
-        "CLASS_LIST": ", ".join(model.class_names),
+        "CLASS_LIST": ", ".join(model.class_names).replace("|", "\\|"),
         "ARENA_BYTES": str(plan.arena_bytes),
         **_quantization(model),
         "LAYERS": f"{len(model.convs)} convolutions 3x3 with ReLU, global average pooling, one fully connected layer",

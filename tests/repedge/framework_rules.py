@@ -1,11 +1,12 @@
 """What the frameworks' own schemas ask of an exported library's metadata, as far as it concerns what an export writes.
 
 Each function returns what it finds wrong, one line per problem. The facts were read in
-arduino/arduino-lint `etc/schemas/arduino-library-properties-definitions-schema.json` (specification level),
-platformio/platformio-core `platformio/assets/schema/library.json`,
-zephyrproject-rtos/zephyr `scripts/zephyr_module.py` and `scripts/schemas/twister/testsuite-schema.yaml`,
-espressif/idf-component-manager `idf_component_tools/manifest/schemas.py`,
-Open-CMSIS-Pack/Open-CMSIS-Pack-Spec `schema/PACK.xsd` and its rule for the name of the .pdsc file.
+arduino/arduino-lint at f8104a9d, `etc/schemas/arduino-library-properties-definitions-schema.json` (specification level),
+platformio/platformio-core at 145142ea, `platformio/assets/schema/library.json`,
+zephyrproject-rtos/zephyr, `scripts/schemas/module-schema.yaml` at 3a39d0ac and `scripts/schemas/twister/testsuite-schema.yaml`
+at c25a5761,
+espressif/idf-component-manager at df795261, `idf_component_tools/manifest/schemas.py`,
+Open-CMSIS-Pack/Open-CMSIS-Pack-Spec at f34f91d0, `schema/PACK.xsd` and the specification's rule for the name of the .pdsc file.
 """
 
 from __future__ import annotations

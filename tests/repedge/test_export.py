@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -87,6 +88,76 @@ def test_the_interface_compiles_alone_as_c_and_as_cpp(exported, tmp_path):
             name,
             cwd=tmp_path,
         )
+
+
+@pytest.mark.parametrize("standard", ["c99", "c11", "c++98", "c++17"])
+def test_a_program_of_the_interface_compiles_without_a_warning(exported, tmp_path, standard):
+    compiler, name = ("g++", "a.cpp") if "+" in standard else ("gcc", "a.c")
+    need(compiler)
+    (tmp_path / name).write_text(
+        '#include "model.h"\nMODEL_ALIGN static uint8_t arena[MODEL_ARENA_BYTES];\nstatic model_t model;\n'
+        "int main(void) { return model_init(&model, arena, sizeof arena) == MODEL_OK ? 0 : 1; }\n"
+    )
+    options = [f"-std={standard}", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{exported('cmake')}/include"]
+    shell(compiler, *options, "-c", name, cwd=tmp_path)
+
+
+TWO_MODELS = """\
+#include <stdio.h>
+#include "digits.h"
+#include "model.h"
+int classify_digits(void);
+int classify_model(void);
+int main(void) { return DIGITS_API_VERSION == MODEL_API_VERSION ? classify_digits() + classify_model() : 1; }
+"""
+ONE_OF_TWO = """\
+#include <stdio.h>
+#include "classify.h"
+static void print(const char *text) {{ fputs(text, stdout); }}
+int classify_{name}(void) {{ return classify(print); }}
+"""
+
+
+def test_two_models_fit_into_one_program(run_folder, tmp_path):
+    need("gcc")
+    for name, core in (("digits", "portable"), ("model", "m3")):
+        options = ["--as", "cmake", "--core", core, "--prefix", name]
+        assert main(["export", str(run_folder), str(tmp_path / name), *options]) == 0
+        (tmp_path / f"{name}.c").write_text(ONE_OF_TWO.format(name=name))
+    (tmp_path / "main.c").write_text(TWO_MODELS)
+    for name in ("digits", "model"):
+        includes = [f"-I{tmp_path / name / folder}" for folder in ("include", "src", "example")]
+        shell("gcc", "-std=c11", *includes, "-c", *map(str, (tmp_path / name / "src").glob("*.c")), cwd=tmp_path)
+        shell("gcc", "-std=c11", *includes, "-c", f"{name}.c", "-o", f"main_{name}.o", cwd=tmp_path)
+    shell("gcc", "-Idigits/include", "-Imodel/include", "-c", "main.c", cwd=tmp_path)
+    # objects, not archives: every symbol defined twice is an error
+    shell("gcc", *map(str, tmp_path.glob("*.o")), "-o", "both", cwd=tmp_path)
+    assert shell("./both", cwd=tmp_path).count("PASS\n") == 2
+
+
+@pytest.mark.parametrize("core", ["m4", "m55"])
+def test_a_prefix_is_on_every_symbol_and_file(exported, core):
+    need("cmake", "make", "arm-none-eabi-gcc", "qemu-system-arm")
+    folder = exported("cmake", "--core", core, "--prefix", "model_a")
+    assert run_under_qemu(folder, f"cortex-{core}").endswith("PASS\n")
+    symbols = shell("arm-none-eabi-nm", "-g", "--defined-only", "build/librepedge_model_a.a", cwd=folder)
+    names = [line.split()[2] for line in symbols.splitlines() if len(line.split()) == 3]
+    names += [path.name for part in ("src", "include") for path in (folder / part).iterdir()]
+    assert names and all(name.startswith("model_a") and not name.startswith("model_a_a_") for name in names)
+    assert "`model_a_init`" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("prefix", "message"), [("My net", "a letter first"), ("string", "the C library's string.h")])
+def test_a_prefix_that_cannot_be_is_refused(run_folder, tmp_path, capsys, prefix, message):
+    assert main(["export", str(run_folder), str(tmp_path / "out"), "--as", "cmake", "--prefix", prefix]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_a_converted_model_says_how_to_make_one(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "out"), "--as", "cmake"]) == 2
+    assert "repedge run RECIPE --out" in capsys.readouterr().err
 
 
 def test_the_model_card_says_what_was_measured(exported):
@@ -216,10 +287,19 @@ def test_an_example_passes_in_a_stand_in_build(exported, form):
 
 
 @pytest.mark.parametrize("form", RULES)
-@pytest.mark.parametrize("core", ["portable", "m4"])
-def test_metadata_keep_the_rules_of_the_framework(exported, form, core):
-    folder = exported(form, "--core", "portable" if form == "esp-idf" else core)
+@pytest.mark.parametrize("options", [(), ("--core", "m4"), ("--prefix", "digits_a")])
+def test_metadata_keep_the_rules_of_the_framework(exported, form, options):
+    folder = exported(form, *(() if form == "esp-idf" and "--core" in options else options))
     assert RULES[form](folder) == []
+
+
+def test_a_run_named_by_a_number_stays_a_text_in_yaml(run_folder, tmp_path):
+    run = tmp_path / "2024"
+    shutil.copytree(run_folder, run)
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps(report | {"name": "2024"}))
+    assert main(["export", str(run), str(tmp_path / "out"), "--as", "zephyr"]) == 0
+    assert RULES["zephyr"](tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(

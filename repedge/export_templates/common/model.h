@@ -18,12 +18,17 @@
 
 #define MODEL_API_VERSION 1
 
-/* Alignment of the arena: the first word of its definition. */
-#ifdef __cplusplus
+/* Alignment of the arena: the first word of its definition. Before C11 and C++11 as GCC and Clang write it. */
+#if defined(__cplusplus) && __cplusplus >= 201103L
 #define MODEL_ALIGN alignas(16)
-extern "C" {
-#else
+#elif !defined(__cplusplus) && defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
 #define MODEL_ALIGN _Alignas(16)
+#else
+#define MODEL_ALIGN __attribute__((aligned(16)))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
 #endif
 
 #define MODEL_INPUT_HEIGHT @HEIGHT@u
