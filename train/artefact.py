@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from train.errors import ArtefactError
+from train.validation import explain
 
 MANIFEST_NAME = "manifest.json"
 
@@ -129,10 +130,10 @@ def read_manifest(folder: Path, *, verify: bool = False) -> Manifest:
             f"{folder}: no {MANIFEST_NAME}; a finished artefact folder has one; run the stage that writes it"
         )
     try:
-        manifest = Manifest.model_validate_json(path.read_text())
-    except (ValidationError, UnicodeDecodeError) as error:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
         raise ArtefactError(
-            f"{path}: not a manifest of this version ({error}); run the stage again with --force"
+            f"{path}: not a manifest of this version; run the stage again with --force\n{explain(error, Manifest)}"
         ) from error
     if verify:
         verify_files(folder, manifest)
