@@ -19,7 +19,7 @@ from repedge import __version__
 from repedge.fit.options import EXAMPLES as FIT_EXAMPLES
 from repedge.fit.options import add_fit
 from repedge.folder_lock import unlock_folders
-from repedge.interrupt import exit_status, termination_as_interrupt, what_next
+from repedge.interrupt import exit_status, interrupt_behind, termination_as_interrupt, what_next
 from repedge.suggesting_parser import SuggestingParser
 from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
 from train.errors import PipelineError
@@ -238,25 +238,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _commands()[options.verb](options)
             sys.stdout.flush()  # a reader that went away is noticed here, not after main
             return status
-    except PipelineError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        return _report_end(error, options.verb)
+    finally:
+        unlock_folders()
+
+
+def _report_end(error: BaseException, verb: str) -> int:
+    """Say on stderr why a command ended early; the exit code."""
+    if interrupt := interrupt_behind(error):
+        print(what_next(verb), file=sys.stderr)
+        return exit_status(interrupt)
+    if isinstance(error, PipelineError):
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt as interrupt:
-        print(what_next(options.verb), file=sys.stderr)
-        return exit_status(interrupt)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         _drop_stdout()
         return 128 + signal.SIGPIPE  # as other programs end: a gate whose table nobody read has not passed
-    except OSError as error:
+    if isinstance(error, OSError):
         print(f"error: {describe_os_error(error)}", file=sys.stderr)
         _drop_stdout()
         return 2
-    except Exception:  # a bug: the trace is what a maintainer needs
-        traceback.print_exc()
-        print("error: this is a bug in repedge; please report it with the lines above", file=sys.stderr)
-        return 3
-    finally:
-        unlock_folders()
+    traceback.print_exception(error)  # a bug: the trace is what a maintainer needs
+    print("error: this is a bug in repedge; please report it with the lines above", file=sys.stderr)
+    return 3
 
 
 def _drop_stdout() -> None:
@@ -271,7 +276,8 @@ def _drop_stdout() -> None:
 
 def describe_os_error(error: OSError) -> str:
     """What the system said, about which file, and what to do."""
-    place = f": {error.filename}" if error.filename else ""
+    name = error.filename2 or error.filename  # of a copy the second is the one that is written
+    place = f": {name}" if name else ""
     remedy = REMEDIES.get(error.errno or 0, "correct the path or its permissions")
     return f"{error.strerror or error}{place}; {remedy}, then run again"
 

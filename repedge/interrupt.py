@@ -41,6 +41,14 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(number)
 
 
+def interrupt_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt that an error follows from: a native module that is interrupted while it loads turns it into another."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__ or seen.__context__
+    return seen
+
+
 def exit_status(interrupt: KeyboardInterrupt) -> int:
     """128 + the signal's number, as shells report it."""
     return 128 + (interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT)

@@ -24,7 +24,7 @@ from train.artefact import (
     verify_files,
     write_text,
 )
-from train.errors import ArtefactError, ConfigError
+from train.errors import ArtefactError, ConfigError, PipelineError
 
 ROOT = Path(repedge.__file__).parent.parent
 RECIPE_FILE = "recipe.yaml"
@@ -149,8 +149,8 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
         _empty(partial)
         try:
             yield partial
-        except BaseException:
-            _keep_logs(partial, failed_logs)
+        except BaseException as error:
+            _keep_logs(partial, failed_logs, error)
             shutil.rmtree(partial, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
@@ -163,12 +163,14 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _keep_logs(partial: Path, failed_logs: Path) -> None:
-    """Move the logs, as far as there is space: the failure itself is what must be told."""
+def _keep_logs(partial: Path, failed_logs: Path, error: BaseException) -> None:
+    """Move the logs, as far as there is space, and let the error name where they are now."""
     with suppress(OSError):
         for log in partial.rglob("*.log"):
             failed_logs.mkdir(exist_ok=True)
             shutil.move(log, failed_logs / log.name)
+            if isinstance(error, PipelineError):
+                error.args = (str(error).replace(str(log), str(failed_logs / log.name)),)
 
 
 def run_stage(folder: Path, key: str, work: Callable[[Path], Manifest]) -> tuple[Manifest, bool]:

@@ -13,6 +13,7 @@ import pytest
 from repedge import cli
 from repedge.interrupt import Terminated, termination_as_interrupt
 from repedge.stages import fresh_folder
+from train.errors import ToolFailed
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +48,17 @@ def test_a_terminated_stage_leaves_nothing_half_written(tmp_path):
     with pytest.raises(Terminated):
         work()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_names_the_log_where_it_lies_afterwards(tmp_path):
+    with (
+        pytest.raises(ToolFailed, match="stage.failed-logs/tool.log") as failed,
+        fresh_folder(tmp_path / "stage") as partial,
+    ):
+        (partial / "tool.log").write_text("no space left")
+        raise ToolFailed(f"tool: ended with status 1; see {partial / 'tool.log'}")
+    assert (tmp_path / "stage.failed-logs/tool.log").read_text() == "no space left"
+    assert ".partial" not in str(failed.value)
 
 
 def test_handlers_are_given_back():
@@ -87,3 +99,15 @@ def test_a_full_disk_behind_stdout_is_one_error():
     assert ended.stderr.splitlines() == [
         "error: No space left on device; free space on that disk, or give a folder on another, then run again"
     ]
+
+
+def test_an_interrupt_that_a_native_module_swallowed_is_still_one(monkeypatch, capsys):
+    def command(options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("initialization failed") from interrupt
+
+    monkeypatch.setattr(cli, "_commands", lambda: {"convert": command})
+    assert cli.main(["convert", "any.yaml"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
