@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from train.artefact import atomic_path
+from train.artefact import write_bytes
 from train.model import RepVGG, RepVGGBlock
 
 FILE_NAME = "branches.safetensors"
@@ -43,8 +43,7 @@ def _folded(block: RepVGGBlock) -> dict[str, torch.Tensor]:
 
 def save_branches(tensors: dict[str, NDArray[np.float32]], path: Path) -> None:
     """Write the file whole or not at all."""
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+    write_bytes(path, save(tensors))
 
 
 def load_branches(folder: Path) -> dict[str, dict[str, NDArray[np.float32]]]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from convert.integer_model import IntegerModel, Quantization, QuantizedConv, QuantizedFullyConnected
-from train.artefact import atomic_path
+from train.artefact import write_bytes
 from train.checkpoint import INTEGER_MODEL_FILE
 from train.errors import ArtefactError
 
@@ -41,10 +41,7 @@ def save_integer_model(model: IntegerModel, path: Path) -> None:
         "class_names": model.class_names,
         "layers": layers,
     }
-    with atomic_path(path) as temporary:
-        mode = temporary.stat().st_mode
-        save_file(tensors, temporary, metadata={"integer_model": json.dumps(header)})
-        temporary.chmod(mode)  # the writer may replace the file
+    write_bytes(path, save(tensors, {"integer_model": json.dumps(header)}))
 
 
 def _layer_header(layer: QuantizedConv | QuantizedFullyConnected) -> dict[str, Any]:

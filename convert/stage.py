@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from convert import reference
 from convert.branches import FILE_NAME as BRANCHES_FILE
@@ -46,7 +46,7 @@ from convert.tflite_int4 import write_int4_tflite
 from convert.tvm_module import write_tvm_module
 from convert.vectors import FILE_NAME as VECTORS_FILE
 from convert.vectors import Vectors, save_vectors
-from train.artefact import atomic_path, sha256_file
+from train.artefact import sha256_file, write_bytes
 from train.checkpoint import checkpoint_path, load_description, load_network
 from train.config import QuantizeConfig
 from train.errors import UnsupportedLayer
@@ -144,8 +144,7 @@ def save_merged(merged: FloatNetwork, path: Path) -> None:
         tensors[f"{conv.name}.bias"] = conv.bias.astype(np.float32)
     tensors["classifier.weight"] = np.ascontiguousarray(merged.classifier_weight, np.float32)
     tensors["classifier.bias"] = merged.classifier_bias.astype(np.float32)
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
+    write_bytes(path, save(tensors))
 
 
 def _metrics(

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from deploy.config import AccuracyLimits, BudgetConfig, TargetLimits
 from deploy.targets import CortexMTarget, Target
 from train.errors import BudgetExceeded, ConfigError
 from train.validation import explain
+from train.yaml_file import read_yaml_mapping
 
 # figures that a kind of target cannot have: an NPU is not executed here
 NEVER_KNOWN = {"ethos_u": ("instructions",)}
@@ -102,16 +102,9 @@ def describe_limit(limit: Mapping[str, Any]) -> str:
 
 def load_budget(path: Path) -> BudgetConfig:
     """A budget file: the `accuracy`, `model` and `targets` sections of a recipe's `budget`, as YAML."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file; give the path of a budget's YAML file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML ({error}); a budget has the keys accuracy, model and targets") from error
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{path}: no mapping in it; a budget has the keys accuracy, model and targets; add at least one limit"
-        )
+    content = read_yaml_mapping(
+        path, "budget", "give a YAML file with one of the keys accuracy, model and targets, and at least one limit"
+    )
     try:
         config = BudgetConfig.model_validate(content)
     except ValidationError as error:

@@ -10,7 +10,6 @@ import difflib
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from convert.tvm_schedule import VectorName
@@ -18,6 +17,7 @@ from deploy.machines import MACHINES
 from train.config import Section
 from train.errors import ConfigError
 from train.validation import explain
+from train.yaml_file import read_yaml_mapping
 
 FOLDER = Path(__file__).parent / "targets"
 PALETTE_ENTRIES = 32  # of Ethos-U's weight decoder; more codebook entries are stored as plain int8
@@ -189,12 +189,7 @@ def load_target(name: str) -> Target:
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(_no_such_target(name))
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"target file {path}: not YAML ({error}); repedge targets --help shows an example") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"target file {path}: no mapping in it; a target has the key kind: {', '.join(SECTIONS)}")
+    content = read_yaml_mapping(path, "target file", "repedge targets --help shows an example")
     section = SECTIONS.get(str(content.get("kind")))
     if section is None:
         raise ConfigError(f"target file {path}: kind {content.get('kind')}; allowed are {', '.join(SECTIONS)}")

@@ -7,7 +7,9 @@ Results go to stdout, progress and errors to stderr. Exit codes: 0 pass, 1 a bud
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,10 +18,19 @@ from pathlib import Path
 from repedge import __version__
 from repedge.fit.options import EXAMPLES as FIT_EXAMPLES
 from repedge.fit.options import add_fit
+from repedge.folder_lock import unlock_folders
+from repedge.interrupt import exit_status, interrupt_behind, termination_as_interrupt, what_next
 from repedge.suggesting_parser import SuggestingParser
 from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
 from train.errors import PipelineError
 
+REMEDIES = {
+    errno.ENOSPC: "free space on that disk, or give a folder on another",
+    errno.EDQUOT: "free space within your quota, or give a folder elsewhere",
+    errno.EROFS: "give a folder that can be written",
+    errno.EACCES: "give a path that you may read and write",
+    errno.EPERM: "give a path that you may read and write",
+}
 EXPORT_FORMATS = ("cmake", "zephyr", "arduino", "platformio", "esp-idf", "cmsis-pack")
 EPILOG = """\
 exit codes:
@@ -229,26 +240,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # idle threads of torch sleep instead of spinning, which costs others on a busy machine dearly
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        return _commands()[options.verb](options)
-    except PipelineError as error:
+        with termination_as_interrupt():
+            status = _commands()[options.verb](options)
+            sys.stdout.flush()  # a reader that went away is noticed here, not after main
+            return status
+    except (Exception, KeyboardInterrupt) as error:
+        return _report_end(error, options.verb)
+    finally:
+        unlock_folders()
+
+
+def _report_end(error: BaseException, verb: str) -> int:
+    """Say on stderr why a command ended early; the exit code."""
+    if interrupt := interrupt_behind(error):
+        print(what_next(verb), file=sys.stderr)
+        return exit_status(interrupt)
+    if isinstance(error, PipelineError):
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        resume = "" if options.verb == "fit" else " with --resume"
-        print(f"interrupted; the same command{resume} goes on", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 0
-    except OSError as error:
-        print(
-            f"error: {error.strerror or error}: {error.filename or ''}; free space or fix the path, then run again",
-            file=sys.stderr,
-        )
+    if isinstance(error, BrokenPipeError):
+        _drop_stdout()
+        return 128 + signal.SIGPIPE  # as other programs end: a gate whose table nobody read has not passed
+    if isinstance(error, OSError):
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        _drop_stdout()
         return 2
-    except Exception:  # a bug: the trace is what a maintainer needs
-        traceback.print_exc()
-        print("error: this is a bug in repedge; please report it with the lines above", file=sys.stderr)
-        return 3
+    traceback.print_exception(error)  # a bug: the trace is what a maintainer needs
+    print("error: this is a bug in repedge; please report it with the lines above", file=sys.stderr)
+    return 3
+
+
+def _drop_stdout() -> None:
+    """Let what is still to be written to a closed or full stdout vanish, or Python's end would fail on it again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def describe_os_error(error: OSError) -> str:
+    """What the system said, about which file, and what to do."""
+    name = error.filename2 or error.filename  # of a copy the second is the one that is written
+    place = f": {name}" if name else ""
+    remedy = REMEDIES.get(error.errno or 0, "correct the path or its permissions")
+    return f"{error.strerror or error}{place}; {remedy}, then run again"
 
 
 if __name__ == "__main__":

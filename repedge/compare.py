@@ -15,6 +15,7 @@ from train.errors import ArtefactError
 COSTS = ("flash_bytes", "ram_bytes", "instructions", "weight_bytes", "cycles_estimated", "latency_ms_estimated")
 EXPLAINING = ("trade_off", "functions", "stack_worst_path")  # of a target: what was not built, and where its figures go
 COMPARED = ("dataset", "model", "accuracy", "exactness", "targets")  # not: when, where and with what a run was made
+NEEDED = ("model", "accuracy", "targets")  # by check and compare
 MODEL_FILE = "integer_model.safetensors"
 
 
@@ -35,10 +36,15 @@ def load_report(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ArtefactError(f"{folder}: no report.json; run `repedge report RECIPE --out {folder}` first")
     try:
-        report: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        report = json.loads(path.read_bytes())
+    except ValueError as error:
         raise ArtefactError(f"{path}: truncated or not JSON ({error}); write it again with `repedge report`") from error
-    return report
+    lacking = [key for key in NEEDED if key not in report] if isinstance(report, dict) else ["mapping"]
+    if lacking:
+        raise ArtefactError(
+            f"{path}: no {', '.join(lacking)} in it, a report of this version has it; write it again with `repedge report`"
+        )
+    return dict(report)
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:

@@ -26,7 +26,7 @@ from repedge.export_prefix import DEFAULT, check_prefix, prefix_files
 from repedge.export_values import example_image, export_values
 from repedge.recipe import load_recipe
 from repedge.stages import RECIPE_FILE, fresh_folder
-from train.artefact import sha256_file, write_text
+from train.artefact import MANIFEST_NAME, read_manifest, sha256_file, write_text
 from train.errors import ConfigError
 
 TEMPLATES = Path(__file__).parent / "export_templates"
@@ -72,6 +72,8 @@ def export_run(
         raise ConfigError(
             f"{out}: holds what no export wrote; allowed is a new folder or one of an earlier export; name one"
         )
+    if (run / "convert" / MANIFEST_NAME).is_file():
+        read_manifest(run / "convert", verify=True)
     converted = load_converted(run / "convert")
     recipe = load_recipe(run / RECIPE_FILE) if (run / RECIPE_FILE).is_file() else None
     plan = export_plan(converted.model, core, recipe, prefer=prefer, arena=arena)

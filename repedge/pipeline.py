@@ -18,9 +18,10 @@ from repedge.sources import checkpoint_hashes, source_of
 from repedge.stages import finished, run_stage, source_hash, stage_key
 from repedge.tuning import target_schedules, tune_target
 from repedge.zoo import zoo_key
-from train.artefact import Manifest, read_manifest, write_manifest
+from train.artefact import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 from train.dataset import load_dataset
 from train.errors import ConfigError
+from train.resume import RESUME_FILE
 from train.zoo import source_hashes
 
 CALIBRATION_IMAGES = 1024
@@ -66,12 +67,12 @@ def train_stage(run: Run) -> Manifest:
 
 
 def _claim_partial(partial: Path, run: Run) -> None:
-    """An interrupted training is only continued or thrown away on request."""
-    if not partial.exists():
+    """An interrupted training is only continued or thrown away on request; one that kept no epoch is nothing to lose."""
+    if not partial.exists() or run.resume:
         return
-    if run.force and not run.resume:
+    if run.force or not any((partial / name).is_file() for name in (RESUME_FILE, MANIFEST_NAME)):
         shutil.rmtree(partial)
-    elif not run.resume:
+    else:
         raise ConfigError(
             f"{partial}: an interrupted training run; add --resume to go on with it, or --force to start again"
         )

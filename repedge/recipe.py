@@ -16,6 +16,7 @@ from train.artefact import sha256_json
 from train.config import Section, TrainingRecipe
 from train.errors import ConfigError
 from train.validation import explain
+from train.yaml_file import parse_yaml, read_yaml_mapping
 
 
 class CheckpointConfig(Section):
@@ -59,16 +60,9 @@ class Recipe(TrainingRecipe):
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; `overrides` are `key.sub=value` strings, values in YAML."""
-    if not path.is_file():
-        raise ConfigError(
-            f"recipe {path}: no such file; give the path of a YAML recipe, for example recipes/quickstart.yaml"
-        )
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path}: not valid YAML ({error})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"recipe {path}: holds {type(content).__name__}, a recipe is a mapping of sections")
+    content = read_yaml_mapping(
+        path, "recipe", "give the path of a YAML recipe, for example recipes/quickstart.yaml; repedge init writes one"
+    )
     for override in overrides:
         apply_override(content, override)
     content.setdefault("name", path.stem)
@@ -113,4 +107,9 @@ def apply_override(content: dict[str, Any], override: str) -> None:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
             raise ConfigError(f"--set {override}: {parent} is not a section; name a key inside a section")
-    section[last] = yaml.safe_load(match[2])
+    try:
+        section[last] = parse_yaml(match[2])
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"--set {override}: {match[2]!r} is not valid YAML ({error}); quote it, or correct it"
+        ) from error

@@ -33,6 +33,8 @@ def report_stage(run: Run, targets: Sequence[str] | None = None, others: Sequenc
     missing = [name for name in names if not (run.folder.deploy(name) / "manifest.json").is_file()]
     if missing:
         raise ArtefactError(f"{run.folder.path}: no deploy result for {', '.join(missing)}; run the deploy stage first")
+    for folder in (run.folder.convert, *(run.folder.deploy(name) for name in names)):
+        read_manifest(folder, verify=True)
     backends = [result for name in names for result in load_results(run.folder.deploy(name))]
     recipe, training = run.recipe, training_facts(run)
     compared, notices = _compared_runs(run, others, training)

@@ -9,16 +9,26 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import repedge
-from train.artefact import MANIFEST_NAME, Manifest, read_manifest, sha256_json, verify_files, write_text
-from train.errors import ArtefactError, ConfigError
+from repedge.folder_lock import lock_folder, locked_folder
+from train.artefact import (
+    MANIFEST_NAME,
+    Manifest,
+    read_manifest,
+    remove_temporaries,
+    sha256_json,
+    verify_files,
+    write_text,
+)
+from train.errors import ArtefactError, ConfigError, PipelineError
 
 ROOT = Path(repedge.__file__).parent.parent
 RECIPE_FILE = "recipe.yaml"
+REPORTS = ("report.json", "report.html", "report.md")
 SOURCES = ("*.py", "*.c", "*.h", "*.S", "*.in", "CMakeLists.txt", "*.json", "*.npz")
 
 
@@ -72,6 +82,8 @@ def check_run_folder(path: Path, name: str, *, force: bool) -> RunFolder:
     """The run's folder, nothing written yet; one that holds another recipe's run or other files is refused."""
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out {path}: a file of that name exists; give a folder")
+    if path.is_dir():
+        lock_folder(path)
     if path.is_dir() and any(path.iterdir()) and not force:
         owner = _recipe_name(path / RECIPE_FILE)
         if owner != name:
@@ -84,6 +96,9 @@ def check_run_folder(path: Path, name: str, *, force: bool) -> RunFolder:
 
 def claim_run_folder(folder: RunFolder, name: str, recipe_yaml: str) -> None:
     """Make the folder this recipe's: what another recipe's run left there goes, `recipe.yaml` is written."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    lock_folder(folder.path)
+    remove_temporaries(folder.path, (RECIPE_FILE, *REPORTS))
     owner = _recipe_name(folder.path / RECIPE_FILE)
     if owner is not None and owner != name:
         _clear_run(folder.path)
@@ -94,7 +109,7 @@ def _recipe_name(marker: Path) -> str | None:
     """The `name:` of a run folder's recipe.yaml, None where there is none."""
     if not marker.is_file():
         return None
-    lines = marker.read_text().splitlines()
+    lines = marker.read_text(errors="replace").splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("name:")), None)
 
 
@@ -102,7 +117,7 @@ def _clear_run(path: Path) -> None:
     """Remove what a run of repedge wrote, and nothing else."""
     for name in ("train", ".train.partial", "imported", "convert", "deploy", "tune"):
         shutil.rmtree(path / name, ignore_errors=True)
-    for name in (RECIPE_FILE, "report.json", "report.html", "report.md"):
+    for name in (RECIPE_FILE, *REPORTS):
         (path / name).unlink(missing_ok=True)
 
 
@@ -128,19 +143,34 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
     """
     partial = folder.with_name(f".{folder.name}.partial")
     failed_logs = folder.with_name(f"{folder.name}.failed-logs")
-    shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(failed_logs, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except BaseException:
+    partial.mkdir(parents=True, exist_ok=True)
+    with locked_folder(partial):
+        _empty(partial)
+        try:
+            yield partial
+        except BaseException as error:
+            _keep_logs(partial, failed_logs, error)
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what an earlier command that was killed left."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _keep_logs(partial: Path, failed_logs: Path, error: BaseException) -> None:
+    """Move the logs, as far as there is space, and let the error name where they are now."""
+    with suppress(OSError):
         for log in partial.rglob("*.log"):
             failed_logs.mkdir(exist_ok=True)
             shutil.move(log, failed_logs / log.name)
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+            if isinstance(error, PipelineError):
+                error.args = (str(error).replace(str(log), str(failed_logs / log.name)),)
 
 
 def run_stage(folder: Path, key: str, work: Callable[[Path], Manifest]) -> tuple[Manifest, bool]:

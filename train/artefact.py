@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from train.errors import ArtefactError
+from train.validation import explain
 
 MANIFEST_NAME = "manifest.json"
 
@@ -64,17 +66,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it becomes `path` only if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(descriptor)
     temporary = Path(name)
-    # mkstemp makes files private; give them the mode an ordinary open() would
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
     try:
+        os.close(descriptor)
+        # mkstemp makes files private; give them the mode an ordinary open() would
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path, names: Iterable[str]) -> None:
+    """Remove what a killed process left of writing these files (`atomic_path`); for a folder that nobody else writes."""
+    for name in names:
+        stale = re.compile(rf"\.{re.escape(name)}\.[a-z0-9_]{{8}}{re.escape(Path(name).suffix)}")  # mkstemp's eight
+        for path in folder.iterdir():
+            if stale.fullmatch(path.name):
+                path.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -101,12 +112,13 @@ def write_manifest(
     recipe_sha256: str = "",
     metrics: Mapping[str, Any] | None = None,
     tool_versions: Mapping[str, str] | None = None,
+    without: Collection[str] = (),
 ) -> Manifest:
-    """Hash every file below `folder` and write its manifest; the folder counts as finished from here on."""
+    """Hash every file below `folder`, but those named in `without`, and write its manifest; it counts as finished from here on."""
     files = {
         path.relative_to(folder).as_posix(): FileEntry(sha256=sha256_file(path), size_bytes=path.stat().st_size)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST_NAME
+        if path.is_file() and path.name != MANIFEST_NAME and path.name not in without
     }
     manifest = Manifest(
         stage=stage,
@@ -129,10 +141,10 @@ def read_manifest(folder: Path, *, verify: bool = False) -> Manifest:
             f"{folder}: no {MANIFEST_NAME}; a finished artefact folder has one; run the stage that writes it"
         )
     try:
-        manifest = Manifest.model_validate_json(path.read_text())
-    except (ValidationError, UnicodeDecodeError) as error:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
         raise ArtefactError(
-            f"{path}: not a manifest of this version ({error}); run the stage again with --force"
+            f"{path}: not a manifest of this version; run the stage again with --force\n{explain(error, Manifest)}"
         ) from error
     if verify:
         verify_files(folder, manifest)

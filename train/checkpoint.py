@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from train.artefact import atomic_path, write_json
+from train.artefact import write_bytes, write_json
 from train.config import ModelConfig, NormConfig, QuantizeConfig, Section
 from train.errors import ArtefactError, UnsupportedLayer
 from train.model import RepVGG
@@ -89,10 +89,7 @@ def load_network(folder: Path, phase: Phase) -> RepVGG:
 def save_state(path: Path, state: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write tensors so that the file is whole or not there."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(state.items())}
-    with atomic_path(path) as temporary:
-        mode = temporary.stat().st_mode
-        save_file(plain, temporary, metadata)
-        temporary.chmod(mode)  # the writer may replace the file
+    write_bytes(path, save(plain, metadata))  # the library's own writer hides a full disk behind an error of its own
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

@@ -165,10 +165,14 @@ def _verify_sums(folder: Path) -> list[str]:
     if not path.is_file():
         return ["no SHA256SUMS beside the packed files: not verified"]
     needed = {f"{name}.grad.gz" for name in BATCHES} | {"labels.bin", "inexact.csv"}
-    rows = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
+    rows = [line.split(maxsplit=1) for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    if any(len(row) < 2 for row in rows):
+        raise DataError(f"{path}: a line without a file name, allowed are digest and name; copy the file again")
     listed = {name.strip(): digest for digest, name in rows}
     verified = sorted(needed & set(listed))
     for name in verified:
+        if not (folder / name).is_file():
+            raise DataError(f"{folder / name}: missing, SHA256SUMS lists it; all packed files are needed; put it there")
         if sha256_file(folder / name) != listed[name].lower():
             raise DataError(f"{folder / name}: SHA-256 differs from SHA256SUMS; the file is altered; copy it again")
     return [f"{len(verified)} of {len(needed)} packed files verified against SHA256SUMS"]
@@ -179,7 +183,12 @@ def _inexact_note(folder: Path) -> str:
     path = folder / "inexact.csv"
     if not path.is_file():
         return "no inexact.csv: exactness of the images unknown"
-    with path.open(newline="") as handle:
-        batches = [int(row[0]) for row in list(csv.reader(handle))[1:]]
+    try:
+        with path.open(newline="") as handle:
+            batches = [int(row[0]) for row in list(csv.reader(handle))[1:]]
+    except (ValueError, IndexError, csv.Error) as error:
+        raise DataError(
+            f"{path}: no list of images ({error}), a batch number begins each row; copy it again"
+        ) from error
     test = sum(batch == BATCHES.index("test_batch") for batch in batches)
     return f"{len(batches)} of {len(BATCHES) * BATCH_IMAGES} images are inexact and kept ({len(batches) - test} train, {test} test)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,12 +24,16 @@ class AugmentConfig(Section):
     cutout_pixels: int = Field(0, ge=0, le=32)
 
 
+Side = Annotated[int, Field(ge=1, le=4096)]  # pixels
+Bits = Annotated[int, Field(ge=2, le=8)]
+
+
 class DataConfig(Section):
     """Which images. `path` (relative to the data folder, or absolute) names the folder of an `idx` or `folder` set."""
 
     name: Literal["digits", "cifar10", "idx", "folder"] = "digits"
     path: Path | None = None
-    resize: tuple[int, int] | None = Field(None, description="[H, W] every image is resized to")
+    resize: tuple[Side, Side] | None = Field(None, description="[H, W] every image is resized to")
     channels: Literal[1, 3] | None = Field(None, description="folder sets only: 1 = grey, 3 = RGB (default)")
     validation_share: float = Field(0.1, ge=0.0, lt=0.9)
     augment: AugmentConfig = AugmentConfig()
@@ -66,8 +70,8 @@ class ModelConfig(Section):
         if self.size is not None and any(part is not None for part in explicit):
             raise ValueError("model.size and model.widths/depths/strides exclude each other; remove one of them")
         if self.size is None:
-            assert self.widths and self.depths and self.strides
-            if not len(self.widths) == len(self.depths) == len(self.strides):
+            assert self.widths is not None and self.depths is not None and self.strides is not None
+            if not self.widths or not len(self.widths) == len(self.depths) == len(self.strides):
                 raise ValueError("model.widths, model.depths and model.strides need one entry per stage each")
             if min(self.widths) < 1 or max(self.widths) > 2048:
                 raise ValueError("model.widths: each width is 1 to 2048 channels")
@@ -167,7 +171,7 @@ class WeightQuantizerConfig(Section):
     bit_width: int = Field(4, ge=2, le=8)
     first_bit_width: int = Field(8, ge=2, le=8)
     last_bit_width: int = Field(8, ge=2, le=8)
-    layers: dict[str, int] = Field({}, description="layer name -> bit width, over the three above")
+    layers: dict[str, Bits] = Field({}, description="layer name -> bit width, over the three above")
     per_channel_scale: bool = False
     recluster_until: float = Field(0.5, ge=0, le=1, description="share of the QAT phase with a Lloyd refresh per epoch")
     freeze_from: float = Field(0.85, ge=0, le=1, description="share of the QAT phase after which indices are frozen")

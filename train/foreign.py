@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,6 +56,10 @@ AUTHORS_KEY = re.compile(rf"stage(\d+)\.(?:(\d+)\.)?({'|'.join(map(re.escape, AU
 TIMM_KEY = re.compile(
     rf"(?:stem|stages\.(\d+)\.(\d+))\.(conv_kxk|conv_1x1|conv_scale|identity)(?:\.0)?(\.conv|\.bn)?\.{TENSOR}"
 )
+# what torch's unpickler raises on files that are cut, altered or no torch files
+UNPICKLING_ERRORS = (
+    pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
 MERGED = ("rbr_reparam", "reparam_conv")
 
 
@@ -78,19 +83,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Name -> tensor of a .safetensors file or of a torch file that holds tensors only, wrappers and prefixes taken off."""
     if path.suffix == ".safetensors":
         return _without_prefix(load_state(path))
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path}: missing; name a .pth, .pt or .safetensors file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArtefactError(
-            f"{path}: not a whole torch file of tensors ({reason}); it is truncated, altered, or holds Python objects, which "
-            "are never loaded; save its state_dict alone"
-        ) from error
-    state = _without_prefix(_state_of(content, path))
+    state = _without_prefix(_state_of(_load_torch(path), path))
     check_finite(path, state)
     return state
+
+
+def _load_torch(path: Path) -> Any:
+    """The content of a torch file; its unpickler loads tensors and plain containers, and fails in many ways on the rest."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other pickle protocols; the error says all that matters
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path}: missing; name a .pth, .pt or .safetensors file") from error
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
+    except UNPICKLING_ERRORS as error:
+        raise ArtefactError(
+            f"{path}: not a whole torch file of tensors ({type(error).__name__}); it is truncated, altered, or holds Python "
+            "objects, which are never loaded; save its state_dict alone"
+        ) from error
 
 
 def _state_of(content: Any, path: Path) -> dict[str, Tensor]:
@@ -98,9 +110,13 @@ def _state_of(content: Any, path: Path) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(_is_named_tensor(*entry) for entry in content.items()):
         raise ArtefactError(f"{path}: holds no mapping of tensors, a state_dict is one; save model.state_dict()")
     return dict(content)
+
+
+def _is_named_tensor(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -69,13 +70,14 @@ def read_idx(path: Path) -> UInt8:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole gzip file ({error}); download it again") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UINT8_TYPE:
-        raise DataError(f"{path}: starts with {content[:4].hex()}, allowed 000008NN (uint8 idx); check the file")
+        begins = content[:4].hex() or "nothing"
+        raise DataError(f"{path}: starts with {begins}, allowed 000008NN (uint8 idx); check the file")
     rank = content[3]
     header = 4 + 4 * rank
     if len(content) < header:
         raise DataError(f"{path}: {len(content)} bytes, its header needs {header}; download it again")
     shape = struct.unpack(f">{rank}I", content[4:header])
-    expected = header + int(np.prod(shape, dtype=np.uint64))
+    expected = header + math.prod(shape)  # of Python's integers: no shape overflows them
     if len(content) != expected:
         raise DataError(f"{path}: {len(content)} bytes, shape {shape} needs {expected}; download it again")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()  # torch wants writable memory

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.artefact import MANIFEST_NAME, Manifest, read_manifest, write_manifest
+from train.artefact import MANIFEST_NAME, Manifest, read_manifest, remove_temporaries, write_manifest
 from train.checkpoint import (
     INTEGER_MODEL_FILE,
     ModelDescription,
@@ -45,6 +45,9 @@ from train.start import adopt_float_net, adopt_quantized, adopted_accuracy, same
 from train.zoo import training_folder
 
 STAGE = "train"
+FILES = (  # the manifest first: once it is gone, the folder does not look finished
+    MANIFEST_NAME, RESUME_FILE, "float.safetensors", "qat.safetensors", INTEGER_MODEL_FILE, "model.json", LOG_FILE,
+)  # fmt: skip
 
 
 def train_model(
@@ -68,14 +71,17 @@ def train_model(
     the facts of each epoch.
     """
     _check_device(device)
+    if resume and (folder / MANIFEST_NAME).is_file() and (manifest := read_manifest(folder)).key == key:
+        (folder / RESUME_FILE).unlink(missing_ok=True)  # an interrupt right after the manifest leaves it
+        return manifest
     found = load_position(folder, key) if resume else None
-    if resume and found is None and (folder / MANIFEST_NAME).is_file() and read_manifest(folder).key == key:
-        return read_manifest(folder)
     if float_from is None and recipe.train.start_from is not None:
         float_from = training_folder(recipe.train.start_from)
     dataset = load_dataset(recipe.data, data_dir)
     if found is None:
         _clear(folder)
+    else:
+        remove_temporaries(folder, FILES)
     torch.set_num_threads(recipe.train.threads or torch.get_num_threads())
     training = _Training(recipe, folder, key, dataset, device, quiet, float_from, watch)
     try:
@@ -99,9 +105,10 @@ def _check_device(device: str) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier training left; the manifest first, so that the folder no longer looks finished."""
-    checkpoints = "float.safetensors", "qat.safetensors", INTEGER_MODEL_FILE
-    for name in (MANIFEST_NAME, RESUME_FILE, *checkpoints, "model.json", LOG_FILE):
+    for name in FILES:
         (folder / name).unlink(missing_ok=True)
+    if folder.is_dir():
+        remove_temporaries(folder, FILES)
     shutil.rmtree(folder / TENSORBOARD_FOLDER, ignore_errors=True)
 
 
@@ -244,7 +251,7 @@ class _Training:
 
 
 def _finish(training: _Training, recipe_sha256: str, *, measure_test: bool) -> Manifest:
-    """Measure validation and (if wanted) test split on what was written, remove the resume state, write the manifest."""
+    """Measure validation and (if wanted) test split on what was written, write the manifest, remove the resume state."""
     dataset, folder = training.dataset, training.folder
     test = _tensors(dataset.test_images, dataset.test_labels, "cpu")
     splits = training.splits
@@ -263,8 +270,8 @@ def _finish(training: _Training, recipe_sha256: str, *, measure_test: bool) -> M
     if training.float_from is not None:
         accuracy |= adopted_accuracy(training.float_from, folder) if measure_test else {}
     save_description(folder, training.description.model_copy(update={"phases": _phase_facts(training, validated)}))
-    (folder / RESUME_FILE).unlink(missing_ok=True)
-    return write_manifest(
+    # the state of the training goes last: an interrupt before the manifest can still go on from it
+    manifest = write_manifest(
         folder,
         stage=STAGE,
         key=training.key,
@@ -276,7 +283,10 @@ def _finish(training: _Training, recipe_sha256: str, *, measure_test: bool) -> M
             "dataset_notes": list(dataset.notes),
         },
         tool_versions={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        without=(RESUME_FILE,),
     )
+    (folder / RESUME_FILE).unlink(missing_ok=True)
+    return manifest
 
 
 def _phase_facts(training: _Training, validated: dict[str, Any]) -> dict[str, Any]:

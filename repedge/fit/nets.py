@@ -13,7 +13,7 @@ from convert.float_network import FloatNetwork
 from convert.merge import merge_network
 from repedge.recipe import Recipe, load_recipe
 from repedge.stages import RECIPE_FILE, source_hash, stage_key
-from train.artefact import atomic_path, sha256_file
+from train.artefact import MANIFEST_NAME, atomic_path, read_manifest, sha256_file
 from train.checkpoint import (
     MODEL_FILE,
     ModelDescription,
@@ -118,6 +118,8 @@ class Start:
             raise ConfigError(
                 f"--from-qat: {source} holds no qat.safetensors; leave it away, or train with a QAT phase"
             )
+        if (source / MANIFEST_NAME).is_file():
+            read_manifest(source, verify=True)
         _copy(source / MODEL_FILE, folder / MODEL_FILE)
         if has["float"] and not self.from_qat:
             load_network(source, "float")  # damage is told before any work

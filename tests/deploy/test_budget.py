@@ -180,8 +180,8 @@ def test_budget_file_is_read(tmp_path):
         ("model: {weight_byte: 5}", "model.weight_byte: unknown key; did you mean weight_bytes"),
         ("targets: {m4: {flash_bytes: -1}}", r"targets\.m4\.flash_bytes: found -1"),
         ("targets: {m4: {}}", "no limit in it"),
-        ("- 1", "no mapping in it"),
-        ("a: [", "not YAML"),
+        ("- 1", "holds a list, allowed is a mapping"),
+        ("a: [", "not valid YAML"),
     ],
 )
 def test_wrong_budget_file_is_one_clear_error(tmp_path, text, message):

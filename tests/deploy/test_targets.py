@@ -68,8 +68,8 @@ def test_a_board_of_ones_own_runs_on_the_usual_machine_of_its_core(own_board):
         ("cortex-m4", "cortex-m9", "core: found 'cortex-m9'; Input should be 'cortex-m0plus', 'cortex-m3'"),
         ("cortex_m\n", "cortexm\n", "kind cortexm; allowed are cortex_m, cortex_a, ethos_u"),
         ("chip:", "unverified: [flsh]\nchip:", "name figures of this target (core, clock_hz, flash, ram"),
-        (OWN_BOARD, "[1, 2]", "no mapping in it"),
-        (OWN_BOARD, "kind: {", "not YAML"),
+        (OWN_BOARD, "[1, 2]", "holds a list, allowed is a mapping"),
+        (OWN_BOARD, "kind: {", "not valid YAML"),
     ],
 )
 def test_a_wrong_file_is_one_error_that_says_what_is_allowed(own_board, old, new, message):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 
+import pytest
+
 from repedge.cli import main
 from repedge.compare import broken, differences
 
@@ -91,3 +93,12 @@ def test_choices_that_were_not_built_are_no_costs_of_a_run():
     other["targets"]["cortex-m4"]["trade_off"] = {"points": [{"ram_bytes": 9000}]}
     other["targets"]["cortex-m4"]["functions"] = [{"name": "main", "instructions": 1}]
     assert differences(REPORT, other) == []
+
+
+@pytest.mark.parametrize("content", [b"[1]", b'{"schema_version": 99}', b"\xff\xfe{}", b"", b'{"model": {}'])
+@pytest.mark.parametrize("verb", ["check", "compare"])
+def test_a_report_that_is_none_is_exit_2_and_one_line(tmp_path, capsys, content, verb):
+    (tmp_path / "report.json").write_bytes(content)
+    (tmp_path / "recipe.yaml").write_text("name: a\nmodel: {size: xs}\n")
+    assert main([verb, str(tmp_path), *([str(tmp_path)] if verb == "compare" else [])]) == 2
+    assert "write it again with `repedge report`" in capsys.readouterr().err

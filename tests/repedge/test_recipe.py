@@ -70,6 +70,10 @@ def test_codebooks_fit_the_npus_palette_where_all_targets_are_npus(recipe_path, 
         ("deploy.ram_limit=much", "'much' is no size; allowed are bytes or KB"),
         ("deploy.ram_limit=0", "greater than 0"),
         ("seed", "not of the form"),
+        ("seed=[", "--set seed=.*not valid YAML"),
+        ("data.resize=[0, 0]", "data.resize.*greater than or equal to 1"),
+        ("model.widths=[]", "one entry per stage"),
+        ("quantize.weights.layers.stage1=9", "found 9; .*less than or equal to 8"),
         ("name=No Spaces", "name"),
     ],
 )
@@ -83,8 +87,36 @@ def test_a_missing_recipe_says_what_to_give(tmp_path):
         load_recipe(tmp_path / "nothing.yaml")
 
 
-def test_broken_yaml_is_a_config_error(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name: [", "not valid YAML"),
+        (b"name: caf\xe9", "not valid YAML"),
+        (RECIPE.encode() + b"seed: 1\nseed: 2\n", "key seed stands twice, in lines 5 and 6; remove one"),
+        (b"data: {name: digits, name: idx}", "key name stands twice"),
+        (b"", "holds nothing, allowed is a mapping of sections"),
+        (b"- a", "holds a list, allowed is a mapping of sections"),
+        (b"? [a]\n: 1", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_error(tmp_path, content, message):
     path = tmp_path / "broken.yaml"
-    path.write_text("name: [")
-    with pytest.raises(ConfigError, match="not valid YAML"):
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"recipe .*broken.yaml.*{message}"):
         load_recipe(path)
+
+
+def test_a_folder_in_place_of_a_recipe_is_one_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"a folder, allowed is a YAML file; .*repedge init"):
+        load_recipe(tmp_path)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_change_nothing(recipe_path, tmp_path):
+    (tmp_path / "windows.yaml").write_bytes(b"\xef\xbb\xbf" + RECIPE.replace("\n", "\r\n").encode())
+    assert load_recipe(tmp_path / "windows.yaml").sha256() == load_recipe(recipe_path).sha256()
+
+
+def test_a_merge_key_may_be_overridden(tmp_path):
+    path = tmp_path / "merged.yaml"
+    path.write_text(RECIPE + "train: {qat_phase: {<<: {epochs: 3, batch_size: 16}, epochs: 4}}\n")
+    assert load_recipe(path).train.qat_phase.epochs == 4

@@ -113,3 +113,21 @@ def test_truncated_binary_batch_is_an_error_that_names_the_file(tmp_path):
 def test_missing_cifar10_says_where_it_looked_and_how_to_get_it(tmp_path):
     with pytest.raises(DataError, match=rf"looked in {tmp_path}.*cifar-10-python\.tar\.gz"):
         find_cifar10([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("data_batch_3.grad.gz", None, "missing, SHA256SUMS lists it"),
+        ("SHA256SUMS", "no-digest\n", "a line without a file name"),
+        ("inexact.csv", "batch\nship\n", "no list of images"),
+    ],
+)
+def test_a_damaged_pack_is_one_error_that_names_the_file(tmp_path, batches, name, content, message):
+    folder = tmp_path / "cifar10"
+    write_packed(folder, batches)
+    digest = hashlib.sha256((folder / "data_batch_3.grad.gz").read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{digest}  data_batch_3.grad.gz\n")
+    (folder / name).unlink() if content is None else (folder / name).write_text(content)
+    with pytest.raises(DataError, match=f"{name}.*{message}"):
+        load_cifar10(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -175,6 +177,19 @@ def test_a_truncated_file_is_told(tmp_path, suffix):
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(ArtefactError, match="truncated"):
         load_foreign(path, described(ModelConfig(**SMALL)))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world", pickle.dumps({"a": [1, 2]}), b"PK\x03\x04 and no archive"])
+def test_a_file_that_torch_did_not_write_is_told(tmp_path, content):
+    (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"not a whole torch file of tensors|no mapping of tensors"):
+        load_foreign(tmp_path / "net.pth", described(ModelConfig(**SMALL)))
+
+
+def test_a_mapping_without_names_is_told(tmp_path):
+    torch.save({1: torch.ones(3)}, tmp_path / "net.pth")
+    with pytest.raises(ArtefactError, match="no mapping of tensors"):
+        load_foreign(tmp_path / "net.pth", described(ModelConfig(**SMALL)))
 
 
 def test_python_objects_in_a_checkpoint_are_never_loaded(tmp_path):

@@ -61,6 +61,20 @@ def test_truncated_idx_file_is_an_error(tmp_path):
         read_idx(path)
 
 
+def test_a_header_that_overflows_64_bits_is_an_error(tmp_path):
+    path = tmp_path / "images"
+    path.write_bytes(bytes([0, 0, 8, 3]) + 3 * b"\xff\xff\xff\xff")
+    with pytest.raises(DataError, match=r"images: 16 bytes, shape .* needs 79228162458924105385300197391"):
+        read_idx(path)
+
+
+def test_an_empty_idx_file_is_an_error(tmp_path):
+    path = tmp_path / "labels"
+    path.touch()
+    with pytest.raises(DataError, match="labels: starts with nothing"):
+        read_idx(path)
+
+
 def test_test_label_unknown_in_training_is_an_error(tmp_path):
     write_idx_set(tmp_path / "mine", test_label=7)
     with pytest.raises(DataError, match="test split: label 7, allowed 0 to 2"):

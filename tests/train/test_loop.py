@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,30 @@ def test_interrupted_and_resumed_training_ends_with_the_same_bytes(whole, tmp_pa
     for name in ("float.safetensors", "qat.safetensors", "model.json"):
         assert sha256_file(tmp_path / name) == sha256_file(whole / name), name
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2 * EPOCHS
+
+
+def test_an_interrupt_before_the_manifest_loses_no_training(whole, tmp_path, monkeypatch):
+    def interrupted(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.loop, "write_manifest", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    (tmp_path / ".resume.safetensors.abcd_123.safetensors").write_text("of a killed process")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 0)  # fails the test if an epoch is trained again
+        run(tmp_path, resume=True)
+    assert sha256_file(tmp_path / "qat.safetensors") == sha256_file(whole / "qat.safetensors")
+    assert read_manifest(tmp_path, verify=True).files.keys() == read_manifest(whole).files.keys()
+    assert not list(tmp_path.glob("*resume*"))
+
+
+def test_an_interrupt_after_the_manifest_leaves_a_finished_training(whole, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "resume.safetensors").write_text("state")
+    assert run(tmp_path, resume=True) == read_manifest(whole)
+    assert not (tmp_path / "resume.safetensors").exists()
 
 
 def test_resume_with_another_recipe_is_an_error(tmp_path, monkeypatch):
