@@ -19,6 +19,7 @@ from deploy.config import AccuracyLimits, BudgetConfig, TargetLimits
 from deploy.targets import CortexMTarget, Target
 from train.errors import BudgetExceeded, ConfigError
 from train.validation import explain
+from train.yaml_file import parse_yaml
 
 # figures that a kind of target cannot have: an NPU is not executed here
 NEVER_KNOWN = {"ethos_u": ("instructions",)}
@@ -103,7 +104,7 @@ def describe_limit(limit: Mapping[str, Any]) -> str:
 def load_budget(path: Path) -> BudgetConfig:
     """A budget file: the `accuracy`, `model` and `targets` sections of a recipe's `budget`, as YAML."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file; give the path of a budget's YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

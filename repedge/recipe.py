@@ -16,6 +16,7 @@ from train.artefact import sha256_json
 from train.config import Section, TrainingRecipe
 from train.errors import ConfigError
 from train.validation import explain
+from train.yaml_file import parse_yaml
 
 
 class CheckpointConfig(Section):
@@ -64,7 +65,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             f"recipe {path}: no such file; give the path of a YAML recipe, for example recipes/quickstart.yaml"
         )
     try:
-        content = yaml.safe_load(path.read_text())
+        content = parse_yaml(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path}: not valid YAML ({error})") from error
     if not isinstance(content, dict):

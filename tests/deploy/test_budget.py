@@ -170,6 +170,13 @@ def test_budget_file_is_read(tmp_path):
     assert load_budget(path).targets["cortex-m4"].flash_bytes == 65536
 
 
+def test_sizes_in_a_budget_may_have_a_unit(tmp_path):
+    path = tmp_path / "budget.yaml"
+    path.write_text("targets:\n  cortex-m4: {flash_bytes: 64KB, ram_bytes: 16 KiB, regions: {ccm: 1KB}}\n")
+    limits = load_budget(path).targets["cortex-m4"]
+    assert (limits.flash_bytes, limits.ram_bytes, limits.regions) == (65536, 16384, {"ccm": 1024})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -181,6 +188,10 @@ def test_budget_file_is_read(tmp_path):
         ("targets: {m4: {flash_bytes: -1}}", r"targets\.m4\.flash_bytes: found -1"),
         ("targets: {m4: {}}", "no limit in it"),
         ("- 1", "no mapping in it"),
+        ("model: {weight_bytes: 1}\nmodel: {weight_bytes: 9}", "key 'model' in line 1 and again in line 2"),
+        ("targets: {m4: 5}", "targets.m4: found 5; allowed is a section with the keys flash_bytes, ram_bytes"),
+        ("targets: [m4]", r"targets: found \['m4'\]; allowed is a mapping"),
+        ("accuracy: {top1_min: 97%}", "accuracy.top1_min: found '97%'; allowed is a number, without a unit"),
         ("a: [", "not YAML"),
     ],
 )
