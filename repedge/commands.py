@@ -18,7 +18,7 @@ from deploy.budget import check_figures_exist
 from deploy.targets import load_target, target_names
 from repedge.recipe import load_recipe
 from repedge.stages import RECIPE_FILE
-from repedge.target_table import choose_targets, target_table
+from repedge.target_table import NARROWEST, choose_targets, target_table
 from train.errors import ConfigError, Mismatch
 
 
@@ -122,7 +122,7 @@ def _print_manifest(manifest: Any, folder: Path, options: argparse.Namespace) ->
 
 def targets(options: argparse.Namespace) -> int:
     """List targets."""
-    found = [load_target(name) for name in target_names()]
+    found = [load_target(name) for name in options.names or target_names()]
     wanted = (options.core or "").lower()
     chosen = choose_targets(found, wanted)
     if not chosen:
@@ -130,7 +130,9 @@ def targets(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([target.model_dump(mode="json") for target in chosen], indent=2))
         return 0
-    Console().print(target_table(chosen))
+    console = Console()
+    console.width = max(console.width, NARROWEST)
+    console.print(target_table(chosen))
     return 0
 
 
