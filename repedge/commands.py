@@ -144,7 +144,7 @@ def check(options: argparse.Namespace) -> int:
     from repedge.compare import load_report
 
     content = load_report(options.run)
-    budget = load_budget(options.budget) if options.budget else load_recipe(options.run / "recipe.yaml").budget
+    budget = load_budget(options.budget) if options.budget else load_recipe(_folder(options.run) / RECIPE_FILE).budget
     result = check_budget(budget, content)
     if options.json:
         print(json.dumps(result, indent=2))
@@ -155,6 +155,11 @@ def check(options: argparse.Namespace) -> int:
         if not options.json:
             print(f"wrote {options.junit}")
     return 0 if result["passed"] else 1
+
+
+def _folder(run: Path) -> Path:
+    """The run's folder, where its report.json was named."""
+    return run if run.is_dir() else run.parent
 
 
 def compare(options: argparse.Namespace) -> int:

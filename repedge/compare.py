@@ -15,6 +15,7 @@ from train.errors import ArtefactError
 COSTS = ("flash_bytes", "ram_bytes", "instructions", "weight_bytes", "cycles_estimated", "latency_ms_estimated")
 EXPLAINING = ("trade_off", "functions", "stack_worst_path")  # of a target: what was not built, and where its figures go
 COMPARED = ("dataset", "model", "accuracy", "exactness", "targets")  # not: when, where and with what a run was made
+NEEDED = ("accuracy", "model", "targets")  # sections that every report has
 MODEL_FILE = "integer_model.safetensors"
 
 
@@ -38,6 +39,9 @@ def load_report(folder: Path) -> dict[str, Any]:
         report: dict[str, Any] = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise ArtefactError(f"{path}: truncated or not JSON ({error}); write it again with `repedge report`") from error
+    missing = [key for key in NEEDED if not isinstance(report, dict) or not isinstance(report.get(key), dict)]
+    if missing:
+        raise ArtefactError(f"{path}: no report, it lacks {', '.join(missing)}; write it again with `repedge report`")
     return report
 
 

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.budget import check_budget, check_figures_exist, load_budget, raise_if_broken
+from deploy.budget import check_budget, check_figures_exist, load_budget, raise_if_broken, value_text
 from deploy.config import BudgetConfig
 from deploy.targets import load_target
 from train.errors import BudgetExceeded, ConfigError
@@ -106,6 +106,13 @@ def test_accuracy_met_exactly_passes_and_one_image_less_fails(images, data):
     assert check_budget(config, report)["passed"]
     report["accuracy"]["numpy"]["top1"] = 100.0 * float((right - 1) / images)
     assert not check_budget(config, report)["passed"]
+
+
+@given(value=st.floats(0.001, 1000), limit=st.floats(0.001, 1000))
+def test_a_printed_value_lies_on_the_side_of_the_limit_where_the_value_lies(value, limit):
+    value = round(value, 9)
+    shown = float(value_text({"value": value, "limit": limit}).replace(",", ""))
+    assert (shown < limit, shown > limit) == (value < limit, value > limit) or abs(value - limit) < 1e-7 * limit
 
 
 def test_loss_of_one_point_meets_a_limit_of_one_point():
