@@ -167,18 +167,22 @@ def compare(options: argparse.Namespace) -> int:
     from repedge import compare as comparison
     from repedge import compare_text
 
+    comparison.check_threshold(options.threshold)
     found = comparison.differences(comparison.load_report(options.a), comparison.load_report(options.b))
     failed = comparison.broken(found, options.threshold) if options.threshold is not None else []
+    names = options.a.resolve().name, options.b.resolve().name
     if options.json:
         print(
             json.dumps({"differences": comparison.to_json(found), "broken": [item.name for item in failed]}, indent=2)
         )
     elif options.markdown:
-        print(compare_text.markdown(found, failed, (options.a.name, options.b.name)), end="")
+        print(compare_text.markdown(found, failed, names, options.threshold), end="")
     elif not found:
         print("no difference")
     else:
-        Console().print(compare_text.drawn(found, failed))
+        console = Console(highlight=False)
+        console.width = max(console.width, NARROWEST)
+        console.print(compare_text.drawn(found, failed, names, options.threshold))
     return 1 if failed else 0
 
 
