@@ -96,8 +96,26 @@ def raise_if_broken(budget: Mapping[str, Any]) -> None:
 def describe_limit(limit: Mapping[str, Any]) -> str:
     """One line: name, value, limit and, when a layer carries most of it, that layer."""
     relation = "at least" if limit["direction"] == "min" else "at most"
-    line = f"{limit['name']}: {limit['value']:,.10g} {limit['unit']}, allowed {relation} {limit['limit']:,.10g}"
+    line = f"{limit['name']}: {value_text(limit)} {limit['unit']}, allowed {relation} {limit['limit']:,.10g}"
     return f"{line}; worst layer: {limit['worst_layer']}" if limit["worst_layer"] else line
+
+
+def value_text(limit: Mapping[str, Any]) -> str:
+    """The value with two decimals, or as many more as tell it from its limit: 99.996 is not 100.
+
+    >>> value_text({"value": 4.953291667, "limit": 20}), value_text({"value": 99.996, "limit": 100})
+    ('4.95', '99.996')
+    """
+    value, bound = limit["value"], limit["limit"]
+    if isinstance(value, int) or value == bound:
+        return f"{value:,.10g}"
+    fewest = (
+        places
+        for places in range(2, 10)
+        if (round(value, places) < bound) == (value < bound) and round(value, places) != bound
+    )
+    places = next(fewest, None)
+    return f"{value:,.10g}" if places is None else f"{value:,.{places}f}"
 
 
 def load_budget(path: Path) -> BudgetConfig:

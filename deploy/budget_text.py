@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from deploy.budget import describe_limit
+from deploy.budget import describe_limit, value_text
 
 NO_LIMITS = "no limits in this budget; name some under budget: in the recipe, or give --budget FILE"
 
@@ -20,10 +20,12 @@ def print_budget(budget: Mapping[str, Any]) -> None:
         print(NO_LIMITS)
         return
     table = Table("limit", "verdict", "value", "allowed", "left", "largest layer", box=None, pad_edge=False)
+    for column in table.columns[2:5]:
+        column.justify = "right"
     for limit in limits:
-        row = (limit["name"], "pass" if limit["passed"] else "FAIL", _number(limit, "value"), _allowed(limit))
-        style = None if limit["passed"] else "red"
-        table.add_row(*row, f"{_margin(limit):,.10g}", limit["worst_layer"] or "", style=style)
+        verdict, style = ("pass", None) if limit["passed"] else ("FAIL", "red")
+        figures = _with_unit(value_text(limit), limit), _allowed(limit), _margin(limit)
+        table.add_row(limit["name"], verdict, *figures, limit["worst_layer"] or "", style=style)
     console = Console()
     # a pipe has no width of its own; a cut figure would be a wrong one
     console.width = max(console.width, 120)
@@ -35,15 +37,20 @@ def print_budget(budget: Mapping[str, Any]) -> None:
 
 
 def _allowed(limit: Mapping[str, Any]) -> str:
-    return f"{'≥' if limit['direction'] == 'min' else '≤'} {_number(limit, 'limit')}"
+    sign = "≥" if limit["direction"] == "min" else "≤"
+    bound = format(limit["limit"], ",.10g")
+    return f"{sign} {_with_unit(bound, limit)}"
 
 
-def _number(limit: Mapping[str, Any], key: str) -> str:
+def _with_unit(number: str, limit: Mapping[str, Any]) -> str:
     unit = {"bytes": "B", "percent": "%", "instructions": ""}.get(limit["unit"], limit["unit"])
-    return f"{limit[key]:,.10g} {unit}".rstrip()
+    return f"{number} {unit}".rstrip()
 
 
-def _margin(limit: Mapping[str, Any]) -> float:
-    """What is left of the limit, negative where it is broken; rounded as accuracies are."""
+def _margin(limit: Mapping[str, Any]) -> str:
+    """What is left of the limit, negative where it is broken; figures with a fraction have at least three digits that count."""
     left = limit["limit"] - limit["value"]
-    return round(-left if limit["direction"] == "min" else left, 9)
+    left = round(-left if limit["direction"] == "min" else left, 9)  # as accuracies are
+    if isinstance(limit["value"], int):
+        return f"{left:,.10g}"
+    return f"{left:,.2f}" if abs(left) >= 1 or not left else f"{left:.3g}"

@@ -22,7 +22,7 @@ def parse_bytes(text: Any) -> Any:
         return text
     match = SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size; allowed are bytes or KB, as 40960 or 40KB; write it so")
+        raise ValueError("allowed are bytes, KB or MB, as 40960 or 40KB (1024 bytes to the KB)")
     return int(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[(match[2] or "").lower()]
 
 
@@ -69,8 +69,8 @@ class ModelLimits(Section):
 class TargetLimits(Section):
     """Upper limits of one target; bytes or 64KB. `latency_ms` is compared with the upper end of the estimate's band."""
 
-    flash_bytes: Bytes | None = Field(None, gt=0)
-    ram_bytes: Bytes | None = Field(None, gt=0)
+    flash_bytes: Bytes | None = Field(None, gt=0, description="or as 64KB")
+    ram_bytes: Bytes | None = Field(None, gt=0, description="stack included")
     regions: dict[str, Annotated[Bytes, Field(ge=0)]] = Field(
         {}, description="memory region of the board -> bytes; 0: it stays free"
     )

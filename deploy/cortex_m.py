@@ -142,7 +142,7 @@ def target_plan(
 ) -> MemoryPlan:
     """Kernels and arena for a target. `BudgetExceeded` names the smallest possible RAM where the demanded limit is below it."""
     beside = target.stack_bytes + STATIC_RAM_BYTES
-    given = [limit for limit in (limits.demanded, limits.budgeted, target.ram.size_bytes) if limit is not None]
+    given = [limit for limit in (limits.demanded, limits.budgeted, target.link_ram_bytes) if limit is not None]
     plan = plan_memory(model, choose_kernels(model, target.core, prefer=prefer, ram_limit=min(given) - beside))
     if limits.demanded is not None and plan.arena_bytes + beside > limits.demanded:
         least = min(smallest_arena(model, core) for core in (target.core, None))
@@ -201,7 +201,7 @@ def firmware_memory(target: CortexMTarget) -> FirmwareMemory:
         flash_origin=target.flash.link_origin,
         flash_bytes=target.link_flash_bytes,
         ram_origin=target.ram.link_origin,
-        ram_bytes=target.ram.size_bytes,
+        ram_bytes=target.link_ram_bytes,
         stack_bytes=target.stack_bytes,
     )
 

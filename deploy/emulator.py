@@ -110,7 +110,7 @@ def _memory_options(target: CortexMTarget, image: ElfImage) -> list[str]:
     if stack is not None:
         stack_end = stack.address + stack.size
         options += [f"stack={stack.address:x}:{stack_end:x}"]
-        options += [f"touch={stack_end:x}:{ram.link_origin + ram.size_bytes:x}"]
+        options += [f"touch={stack_end:x}:{ram.link_origin + target.link_ram_bytes:x}"]
     return options
 
 

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from convert.tvm_schedule import VectorName
+from deploy.board_rules import EXTENSIONS, extensions_problem, line_problem, memory_problem, name_problem, stack_problem
+from deploy.config import Bytes
 from deploy.machines import MACHINES
 from train.config import Section
 from train.errors import ConfigError
@@ -22,13 +24,15 @@ from train.yaml_file import read_yaml_mapping
 FOLDER = Path(__file__).parent / "targets"
 PALETTE_ENTRIES = 32  # of Ethos-U's weight decoder; more codebook entries are stored as plain int8
 TVM_PREFIX = "tvm-"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # it names a folder, and keys of reports, whose parts are joined by dots
+SLOWEST_HZ = 100_000  # the slowest clock that chips run at (the STM32L4's MSI); less is a figure in MHz or kHz
 
 
 class Region(Section):
     """One memory region of the chip; `emulated_origin` is where the emulated machine has memory for it."""
 
     origin: int = Field(ge=0)
-    size_bytes: int = Field(gt=0)
+    size_bytes: Bytes = Field(gt=0, description="or as 256KB")
     emulated_origin: int | None = None
 
     @property
@@ -43,9 +47,9 @@ class Documented(Section):
     # figure -> the limits that rest on it
     LIMITS: ClassVar[dict[str, tuple[str, ...]]] = {}
 
-    name: str
+    name: str = Field(pattern=NAME, description="without it that of the file")
     description: str = ""
-    clock_hz: int = Field(gt=0)
+    clock_hz: int = Field(ge=SLOWEST_HZ, description="in hertz, as 80_000_000")
     sources: dict[str, str] = Field({}, description="figure -> the text it was read in")
     unverified: tuple[str, ...] = Field((), description="figures that were read in no text")
 
@@ -117,6 +121,27 @@ class CortexMTarget(Documented):
         }
         return content | moved | {"machine": machine.name}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_extensions(cls, content: Any) -> Any:
+        """Without `extensions`: all that the core can have."""
+        usual = EXTENSIONS.get(str(content.get("core"))) if isinstance(content, dict) else None
+        return content if usual is None else {"extensions": usual} | content
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        problems = (
+            name_problem(self.regions),
+            memory_problem({"flash": self.flash, "ram": self.ram, **self.regions}),
+            extensions_problem(self.core, self.extensions),
+            stack_problem(self.stack_bytes, self.ram),
+            line_problem(self.flash_line_bytes),
+        )
+        found = [problem for problem in problems if problem]
+        if found:
+            raise ValueError("\n  ".join(found))
+        return self
+
     def figures(self) -> tuple[str, ...]:
         """The cache's lines are a figure where they are counted on, the multiplier where a core has two kinds of it."""
         absent = {"flash_cache": not self.flash_cache_lines, "multiplier": self.core != "cortex-m0plus"}
@@ -129,6 +154,12 @@ class CortexMTarget(Documented):
         return min(
             self.flash.size_bytes, machine.flash_bytes if machine.name == self.machine else self.flash.size_bytes
         )
+
+    @property
+    def link_ram_bytes(self) -> int:
+        """The same of RAM."""
+        machine = MACHINES[self.core]
+        return min(self.ram.size_bytes, machine.ram_bytes if machine.name == self.machine else self.ram.size_bytes)
 
 
 class CortexATarget(Documented):
@@ -192,11 +223,19 @@ def load_target(name: str) -> Target:
     content = read_yaml_mapping(path, "target file", "repedge targets --help shows an example")
     section = SECTIONS.get(str(content.get("kind")))
     if section is None:
-        raise ConfigError(f"target file {path}: kind {content.get('kind')}; allowed are {', '.join(SECTIONS)}")
+        raise ConfigError(_no_such_kind(path, content))
     try:
         return section.model_validate({"name": path.stem} | content)
     except ValidationError as error:
         raise ConfigError(f"target file {path}:\n{explain(error, section)}") from error
+
+
+def _no_such_kind(path: Path, content: dict[str, Any]) -> str:
+    if "kind" not in content:
+        return f"target file {path}:\n  kind: missing; allowed are {', '.join(SECTIONS)}; add this key"
+    close = difflib.get_close_matches(str(content["kind"]), SECTIONS, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"target file {path}:\n  kind: found {content['kind']!r}; {hint}allowed are {', '.join(SECTIONS)}"
 
 
 def _with_tvm(name: str) -> CortexMTarget:

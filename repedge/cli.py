@@ -120,9 +120,12 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _add_tools(verbs: argparse._SubParsersAction) -> None:
     targets = verbs.add_parser(
         "targets",
-        help="list the boards, cores and NPUs that can be deployed to, with their memory",
+        help="list the boards, cores and NPUs that can be deployed to, with their memory; check a board file of your own",
         epilog=TARGET_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    targets.add_argument(
+        "names", nargs="*", metavar="NAME", help="only these; the path of a .yaml file checks a board of your own"
     )
     targets.add_argument("--core", metavar="NAME", help="only targets whose name, core or kind contains NAME, e.g. m4")
     _add_output(targets)

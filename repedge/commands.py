@@ -18,7 +18,7 @@ from deploy.budget import check_figures_exist
 from deploy.targets import load_target, target_names
 from repedge.recipe import load_recipe
 from repedge.stages import RECIPE_FILE
-from repedge.target_table import choose_targets, target_table
+from repedge.target_table import NARROWEST, choose_targets, target_table
 from train.errors import ConfigError, Mismatch
 
 
@@ -122,7 +122,7 @@ def _print_manifest(manifest: Any, folder: Path, options: argparse.Namespace) ->
 
 def targets(options: argparse.Namespace) -> int:
     """List targets."""
-    found = [load_target(name) for name in target_names()]
+    found = [load_target(name) for name in options.names or target_names()]
     wanted = (options.core or "").lower()
     chosen = choose_targets(found, wanted)
     if not chosen:
@@ -130,7 +130,9 @@ def targets(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([target.model_dump(mode="json") for target in chosen], indent=2))
         return 0
-    Console().print(target_table(chosen))
+    console = Console()
+    console.width = max(console.width, NARROWEST)
+    console.print(target_table(chosen))
     return 0
 
 
@@ -142,7 +144,7 @@ def check(options: argparse.Namespace) -> int:
     from repedge.compare import load_report
 
     content = load_report(options.run)
-    budget = load_budget(options.budget) if options.budget else load_recipe(options.run / "recipe.yaml").budget
+    budget = load_budget(options.budget) if options.budget else load_recipe(_folder(options.run) / RECIPE_FILE).budget
     result = check_budget(budget, content)
     if options.json:
         print(json.dumps(result, indent=2))
@@ -155,23 +157,32 @@ def check(options: argparse.Namespace) -> int:
     return 0 if result["passed"] else 1
 
 
+def _folder(run: Path) -> Path:
+    """The run's folder, where its report.json was named."""
+    return run if run.is_dir() else run.parent
+
+
 def compare(options: argparse.Namespace) -> int:
     """Differences of two runs."""
     from repedge import compare as comparison
     from repedge import compare_text
 
+    comparison.check_threshold(options.threshold)
     found = comparison.differences(comparison.load_report(options.a), comparison.load_report(options.b))
     failed = comparison.broken(found, options.threshold) if options.threshold is not None else []
+    names = options.a.resolve().name, options.b.resolve().name
     if options.json:
         print(
             json.dumps({"differences": comparison.to_json(found), "broken": [item.name for item in failed]}, indent=2)
         )
     elif options.markdown:
-        print(compare_text.markdown(found, failed, (options.a.name, options.b.name)), end="")
+        print(compare_text.markdown(found, failed, names, options.threshold), end="")
     elif not found:
         print("no difference")
     else:
-        Console().print(compare_text.drawn(found, failed))
+        console = Console(highlight=False)
+        console.width = max(console.width, NARROWEST)
+        console.print(compare_text.drawn(found, failed, names, options.threshold))
     return 1 if failed else 0
 
 

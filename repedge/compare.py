@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from train.errors import ArtefactError
+from train.errors import ArtefactError, ConfigError
 
 COSTS = ("flash_bytes", "ram_bytes", "instructions", "weight_bytes", "cycles_estimated", "latency_ms_estimated")
 EXPLAINING = ("trade_off", "functions", "stack_worst_path")  # of a target: what was not built, and where its figures go
 COMPARED = ("dataset", "model", "accuracy", "exactness", "targets")  # not: when, where and with what a run was made
-NEEDED = ("model", "accuracy", "targets")  # by check and compare
+NEEDED = ("accuracy", "model", "targets")  # sections that every report has, by check and compare
+PRESENT = "there"  # stands for all figures of what the other run lacks
 MODEL_FILE = "integer_model.safetensors"
 
 
@@ -39,19 +42,49 @@ def load_report(folder: Path) -> dict[str, Any]:
         report = json.loads(path.read_bytes())
     except ValueError as error:
         raise ArtefactError(f"{path}: truncated or not JSON ({error}); write it again with `repedge report`") from error
-    lacking = [key for key in NEEDED if key not in report] if isinstance(report, dict) else ["mapping"]
-    if lacking:
-        raise ArtefactError(
-            f"{path}: no {', '.join(lacking)} in it, a report of this version has it; write it again with `repedge report`"
-        )
-    return dict(report)
+    missing = [key for key in NEEDED if not isinstance(report, dict) or not isinstance(report.get(key), dict)]
+    if missing:
+        raise ArtefactError(f"{path}: no report, it lacks {', '.join(missing)}; write it again with `repedge report`")
+    return report
+
+
+def check_threshold(percent: float | None) -> None:
+    """`ConfigError` for a threshold that no growth can be measured by."""
+    if percent is not None and not (math.isfinite(percent) and percent >= 0):
+        raise ConfigError(f"--threshold {percent}: allowed are percents of 0 and more; give 0 to fail on any growth")
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[Difference]:
     """All that differs: keys of the recipe, data, the integer model's bytes, accuracy, exactness and targets, in this order."""
-    left, right = dict(_figures(_compared(a))), dict(_figures(_compared(b)))
-    names = list(dict.fromkeys([*left, *right]))
-    return [_difference(name, left.get(name), right.get(name)) for name in names if left.get(name) != right.get(name)]
+    left, right = _compared(a), _compared(b)
+    lone = _one_sided(left["targets"], right["targets"])
+    inside = tuple(f"{item.name}." for item in lone)
+    figures = [{name: value for name, value in _figures(side) if not name.startswith(inside)} for side in (left, right)]
+    names = list(dict.fromkeys([*figures[0], *figures[1]]))
+    pairs = [(name, figures[0].get(name), figures[1].get(name)) for name in names]
+    found = [*lone, *(_difference(name, before, after) for name, before, after in pairs if before != after)]
+    return sorted(found, key=lambda item: list(left).index(re.split(r"[.\[]", item.name)[0]))
+
+
+def _one_sided(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+    """Targets, and layers of targets, that one run alone has: one difference each, whatever figures are inside.
+
+    A target that B lacks is worse: a gate must not pass because nothing is measured any more.
+    """
+    found = [_lone(f"targets.{name}", name in a, worse=name in a) for name in _only_in_one(a, b)]
+    for target in (name for name in a if name in b):
+        rows = [{row["name"] for row in side[target].get("layers") or []} for side in (a, b)]
+        found += [_lone(f"targets.{target}.layers[{name}]", name in rows[0]) for name in sorted(rows[0] ^ rows[1])]
+    return found
+
+
+def _lone(name: str, in_a: bool, *, worse: bool = False) -> Difference:
+    return Difference(name, PRESENT if in_a else None, None if in_a else PRESENT, None, worse)
+
+
+def _only_in_one(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Names in their order that one of two mappings lacks."""
+    return [name for name in dict.fromkeys([*a, *b]) if (name in a) != (name in b)]
 
 
 def _compared(report: dict[str, Any]) -> dict[str, Any]:

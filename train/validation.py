@@ -1,12 +1,39 @@
-"""Pydantic's findings in the project's words: place, what was found, what is allowed, the nearest known key."""
+"""Pydantic's findings in the project's words: place, what was found, what is allowed, the nearest known key or word."""
 
 from __future__ import annotations
 
 import difflib
+import re
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+LONGEST_FOUND = 60  # characters of a wrong value that an error repeats
+
+# type of pydantic's finding -> what would have been allowed
+ALLOWED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number, without a unit",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number, without a unit",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "path_type": "a path",
+    "tuple_type": "a list, as [a, b]",
+    "list_type": "a list, as [a, b]",
+    "dict_type": "a mapping, as {key: value}",
+    "finite_number": "a finite number",
+}
+BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
@@ -16,14 +43,47 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
 
 def _explain(problem: Any, root: type[BaseModel]) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "top level"
-    if problem["type"] == "extra_forbidden":
+    kind, found = problem["type"], problem["input"]
+    if kind == "extra_forbidden":
         allowed = keys_at(root, problem["loc"][:-1])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = _nearest(str(problem["loc"][-1]), allowed)
         return f"{place}: unknown key; {hint}allowed here: {', '.join(allowed)}"
-    if problem["type"] == "missing":
+    if kind == "missing":
         return f"{place}: missing; add this key"
-    return f"{place}: found {problem['input']!r}; {problem['msg']}"
+    if kind == "value_error" and isinstance(found, Mapping | BaseModel):
+        return f"{place}: {problem['ctx']['error']}"  # a rule over several keys names them itself
+    if kind == "model_type":
+        return f"{place}: found {_short(found)}; allowed is a section with the keys {', '.join(keys_at(root, problem['loc']))}"
+    return f"{place}: found {_short(found)}; {_rule(problem)}"
+
+
+def _rule(problem: Any) -> str:
+    """What is allowed at the place of a problem, with the nearest word where words are."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind in BOUNDS:
+        key, words = BOUNDS[kind]
+        return f"allowed is {words} {context[key]}"
+    if kind in ALLOWED:
+        return f"allowed is {ALLOWED[kind]}"
+    if kind == "literal_error":
+        literals = re.findall(r"'([^']*)'", context["expected"])
+        hint = _nearest(str(problem["input"]), literals)
+        return f"{hint}allowed are {', '.join(literals) or context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return f"allowed is text of the pattern {context['pattern']}"
+    return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def _nearest(found: str, allowed: list[str]) -> str:
+    """ "did you mean …? " for the nearest allowed word, or one that the found word ends; empty where none is near."""
+    close = difflib.get_close_matches(found.lower(), allowed, n=1)
+    close = close or [word for word in allowed if found and word.endswith((f"-{found.lower()}", f"_{found.lower()}"))]
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _short(found: Any) -> str:
+    text = repr(found)
+    return text if len(text) <= LONGEST_FOUND else f"{text[:LONGEST_FOUND]}…"
 
 
 def keys_at(root: Any, location: tuple[str | int, ...]) -> list[str]:

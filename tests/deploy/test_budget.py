@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.budget import check_budget, check_figures_exist, load_budget, raise_if_broken
+from deploy.budget import check_budget, check_figures_exist, load_budget, raise_if_broken, value_text
 from deploy.config import BudgetConfig
 from deploy.targets import load_target
 from train.errors import BudgetExceeded, ConfigError
@@ -108,6 +108,13 @@ def test_accuracy_met_exactly_passes_and_one_image_less_fails(images, data):
     assert not check_budget(config, report)["passed"]
 
 
+@given(value=st.floats(0.001, 1000), limit=st.floats(0.001, 1000))
+def test_a_printed_value_lies_on_the_side_of_the_limit_where_the_value_lies(value, limit):
+    value = round(value, 9)
+    shown = float(value_text({"value": value, "limit": limit}).replace(",", ""))
+    assert (shown < limit, shown > limit) == (value < limit, value > limit) or abs(value - limit) < 1e-7 * limit
+
+
 def test_loss_of_one_point_meets_a_limit_of_one_point():
     config = BudgetConfig.model_validate({"accuracy": {"top1_loss_max": 1.0}})
     assert check_budget(config, make_report())["limits"][0]["value"] == 1.0
@@ -170,6 +177,13 @@ def test_budget_file_is_read(tmp_path):
     assert load_budget(path).targets["cortex-m4"].flash_bytes == 65536
 
 
+def test_sizes_in_a_budget_may_have_a_unit(tmp_path):
+    path = tmp_path / "budget.yaml"
+    path.write_text("targets:\n  cortex-m4: {flash_bytes: 64KB, ram_bytes: 16 KiB, regions: {ccm: 1KB}}\n")
+    limits = load_budget(path).targets["cortex-m4"]
+    assert (limits.flash_bytes, limits.ram_bytes, limits.regions) == (65536, 16384, {"ccm": 1024})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -181,6 +195,10 @@ def test_budget_file_is_read(tmp_path):
         ("targets: {m4: {flash_bytes: -1}}", r"targets\.m4\.flash_bytes: found -1"),
         ("targets: {m4: {}}", "no limit in it"),
         ("- 1", "holds a list, allowed is a mapping"),
+        ("model: {weight_bytes: 1}\nmodel: {weight_bytes: 9}", "key model stands twice, in lines 1 and 2"),
+        ("targets: {m4: 5}", "targets.m4: found 5; allowed is a section with the keys flash_bytes, ram_bytes"),
+        ("targets: [m4]", r"targets: found \['m4'\]; allowed is a mapping"),
+        ("accuracy: {top1_min: 97%}", "accuracy.top1_min: found '97%'; allowed is a number, without a unit"),
         ("a: [", "not valid YAML"),
     ],
 )

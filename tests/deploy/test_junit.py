@@ -29,6 +29,27 @@ def test_failures_in_the_xml_are_the_broken_limits(limit):
     assert int(suite.get("failures")) == len(suite.findall("testcase/failure")) == (limit < 1000)
 
 
+# what Jenkins' jenkins-junit.xsd allows, which is stricter than GitHub's and GitLab's readers
+ATTRIBUTES = {
+    "testsuites": {"name", "time", "tests", "failures", "disabled", "errors"},
+    "testsuite": {"name", "tests", "failures", "errors", "time", "disabled", "skipped", "timestamp", "hostname", "id"},
+    "testcase": {"name", "classname", "time", "assertions", "status"},
+    "failure": {"type", "message"},
+    "system-out": set(),
+}
+CHILDREN = {"testsuites": {"testsuite"}, "testsuite": {"testcase"}, "testcase": {"failure", "system-out"}}
+
+
+def test_the_xml_has_the_elements_and_attributes_that_ci_servers_know():
+    budget = BudgetConfig.model_validate({"accuracy": {"top1_min": 80}, "model": {"weight_bytes": 999}})
+    root = ElementTree.fromstring(junit_xml(check_budget(budget, REPORT), run="mine"))
+    for element in root.iter():
+        assert set(element.attrib) <= ATTRIBUTES[element.tag]
+        assert {child.tag for child in element} <= CHILDREN.get(element.tag, set())
+    names = [(case.get("classname"), case.get("name")) for case in root.iter("testcase")]
+    assert names == [("mine.accuracy", "top1_min"), ("mine.model", "weight_bytes")]
+
+
 def test_a_failure_names_the_layer_to_blame():
     result = check_budget(BudgetConfig.model_validate({"model": {"weight_bytes": 999}}), REPORT)
     failure = ElementTree.fromstring(junit_xml(result, run="mine")).find("testsuite/testcase/failure")

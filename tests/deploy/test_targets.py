@@ -65,8 +65,36 @@ def test_a_board_of_ones_own_runs_on_the_usual_machine_of_its_core(own_board):
         ("flash_wait_states: 4", "flash_wait_state: 4", "did you mean flash_wait_states"),
         ("size_bytes: 0x40000", "size: 0x40000", "flash.size_bytes: missing"),
         ("clock_hz: 80_000_000\n", "", "clock_hz: missing; add this key"),
-        ("cortex-m4", "cortex-m9", "core: found 'cortex-m9'; Input should be 'cortex-m0plus', 'cortex-m3'"),
-        ("cortex_m\n", "cortexm\n", "kind cortexm; allowed are cortex_m, cortex_a, ethos_u"),
+        (
+            "cortex-m4",
+            "cortex-m9",
+            "core: found 'cortex-m9'; did you mean cortex-m7? allowed are cortex-m0plus, cortex-m3,",
+        ),
+        ("cortex-m4", "m4", "core: found 'm4'; did you mean cortex-m4?"),
+        ("80_000_000", "80 MHz", "clock_hz: found '80 MHz'; allowed is a whole number, without a unit"),
+        ("80_000_000", "80", "clock_hz: found 80; allowed is at least 100000"),
+        (
+            "{origin: 0x08000000, size_bytes: 0x40000}",
+            "262144",
+            "flash: found 262144; allowed is a section with the keys",
+        ),
+        ("0x40000", "256 KX", "flash.size_bytes: found '256 KX'; allowed are bytes, KB or MB"),
+        ("0x20000000", "0x08001000", "flash and ram: overlap from 0x8001000 to 0x800d000"),
+        ("0x20000000", "0xFFFFFFF0", "ram: ends at 0x10000bff0, allowed are addresses of 32 bits"),
+        ("0x08000000", "0x08000002", "flash: origin 0x8000002, size 262,144 B; allowed are multiples of 8"),
+        ("chip:", "extensions: [mve]\nchip:", "extensions: mve on a cortex-m4, which can have dsp, fpu"),
+        ("core: cortex-m4", "extensions: []\ncore: cortex-m33", "no dsp, which the kernels of cortex-m33 use"),
+        ("chip:", "stack_bytes: 49152\nchip:", "stack_bytes: 49,152, allowed is less than the ram's 49,152"),
+        ("chip:", "flash_line_bytes: 12\nchip:", "flash_line_bytes: 12, allowed are powers of two"),
+        ("chip:", "name: ../x\nchip:", "name: found '../x'; allowed is text of the pattern"),
+        ("chip:", "regions: {ram: {origin: 0, size_bytes: 8}}\nchip:", "regions: ram is taken by the key beside it"),
+        ("chip:", "clock_hz: 1_000_000\nchip:", "key clock_hz stands twice, in lines 3 and 5; remove one"),
+        ("kind: cortex_m\n", "", "kind: missing; allowed are cortex_m, cortex_a, ethos_u; add this key"),
+        (
+            "cortex_m\n",
+            "cortexm\n",
+            "kind: found 'cortexm'; did you mean cortex_m? allowed are cortex_m, cortex_a, ethos_u",
+        ),
         ("chip:", "unverified: [flsh]\nchip:", "name figures of this target (core, clock_hz, flash, ram"),
         (OWN_BOARD, "[1, 2]", "holds a list, allowed is a mapping"),
         (OWN_BOARD, "kind: {", "not valid YAML"),
@@ -76,6 +104,18 @@ def test_a_wrong_file_is_one_error_that_says_what_is_allowed(own_board, old, new
     with pytest.raises(ConfigError) as raised:
         load_target(own_board(OWN_BOARD.replace(old, new)))
     assert message in str(raised.value)
+
+
+def test_a_size_may_have_a_unit_and_a_core_has_its_usual_extensions(own_board):
+    target = load_target(own_board(OWN_BOARD.replace("0x40000", "256KB")))
+    assert isinstance(target, CortexMTarget)
+    assert (target.flash.size_bytes, target.extensions) == (0x40000, ("dsp", "fpu"))
+
+
+def test_external_memory_is_linked_as_far_as_the_emulated_machine_has_it(own_board):
+    target = load_target(own_board(OWN_BOARD.replace("0xC000", "64MB")))
+    assert isinstance(target, CortexMTarget)
+    assert (target.ram.size_bytes, target.link_ram_bytes) == (64 << 20, MACHINES["cortex-m4"].ram_bytes)
 
 
 def test_a_misspelt_target_is_answered_with_the_nearest_ones():

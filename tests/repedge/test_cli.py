@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -68,6 +69,23 @@ def test_targets_show_memory_and_doubts(capsys):
     assert main(["targets", "--core", "nrf52840"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "nrf52840-dk" in line)
     assert row.split() == ["nrf52840-dk", "m4", "dsp+fpu", "64", "1024", "256", "2?"]
+
+
+def test_targets_show_each_further_region(capsys):
+    assert main(["targets", "alif-e7-devkit"]) == 0
+    assert "mram 5632, sram0 4096, sram1 2560" in capsys.readouterr().out
+
+
+def test_targets_check_a_board_of_ones_own(tmp_path, capsys):
+    page = (Path(__file__).parents[2] / "docs/boards.md").read_text()
+    board = tmp_path / "my-board.yaml"
+    board.write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    assert main(["targets", str(board), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["flash"]["size_bytes"]) == ("my-board", 0x40000)
+    board.write_text(board.read_text().replace("cortex-m4", "cortex-m40"))
+    assert main(["targets", str(board)]) == 2
+    assert "did you mean cortex-m4" in capsys.readouterr().err
 
 
 def test_deploy_before_convert_names_the_command_to_run(tmp_path, capsys):

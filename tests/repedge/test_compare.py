@@ -56,11 +56,54 @@ def test_tables_are_by_subject_and_a_broken_threshold_is_exit_1(tmp_path, capsys
     arguments = ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--threshold", "5"]
     assert main([*arguments, "--markdown"]) == 1
     text = capsys.readouterr().out
-    assert text.startswith("# a → b\n\n2 differences, 2 beyond the threshold.")
+    assert text.startswith("# a → b\n\n2 differences, 2 beyond the threshold of 5 %.")
     assert "## cortex-m4, by layer" in text
     assert "| **conv0: instructions** | **4,000** | **4,400** | **+10.00 %** |" in text
     assert main([*arguments[:-1], "20"]) == 0
     assert "cortex-m4, whole inference" in capsys.readouterr().out
+
+
+def test_a_lost_target_is_one_difference_that_breaks_any_threshold():
+    other = copy.deepcopy(REPORT)
+    other["targets"] = {"cortex-m7": other["targets"]["cortex-m4"]}
+    found = differences(REPORT, other)
+    assert [(item.name, item.a, item.b) for item in found] == [
+        ("targets.cortex-m4", "there", None), ("targets.cortex-m7", None, "there"),
+    ]  # fmt: skip
+    assert [item.name for item in broken(found, 1000)] == ["targets.cortex-m4"]
+
+
+def test_a_layer_of_one_run_alone_is_one_difference():
+    other = copy.deepcopy(REPORT)
+    other["targets"]["cortex-m4"]["layers"].append({"name": "conv1", "instructions": 1, "macs": 9})
+    assert [item.name for item in differences(REPORT, other)] == ["targets.cortex-m4.layers[conv1]"]
+
+
+def test_the_terminal_ends_with_the_verdict_and_what_broke_it(tmp_path, capsys):
+    worse = copy.deepcopy(REPORT)
+    worse["model"]["weight_bytes"] = 1002
+    for name, report in (("a", REPORT), ("b", worse)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(report))
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--threshold", "0.1"]) == 1
+    assert capsys.readouterr().out.endswith(
+        "1 difference, 1 beyond the threshold of 0.1 %.\nFAIL  model.weight_bytes: 1,000 → 1,002  +0.20 %\n"
+    )
+
+
+@pytest.mark.parametrize("threshold", ["-1", "nan", "inf"])
+def test_a_threshold_that_measures_nothing_is_wrong_usage(tmp_path, capsys, threshold):
+    (tmp_path / "report.json").write_text(json.dumps(REPORT))
+    assert main(["compare", str(tmp_path), str(tmp_path), f"--threshold={threshold}"]) == 2
+    assert "allowed are percents of 0 and more" in capsys.readouterr().err
+
+
+def test_what_is_no_report_is_refused(tmp_path, capsys):
+    for content in ("[]", '{"a": 1}', "["):
+        (tmp_path / "report.json").write_text(content)
+        assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
+        assert main(["check", str(tmp_path)]) == 2
+        assert "write it again with `repedge report`" in capsys.readouterr().err
 
 
 def test_a_slower_layer_is_named_and_breaks_the_threshold():

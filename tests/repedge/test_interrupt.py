@@ -51,12 +51,13 @@ def test_a_terminated_stage_leaves_nothing_half_written(tmp_path):
 
 
 def test_an_error_names_the_log_where_it_lies_afterwards(tmp_path):
-    with (
-        pytest.raises(ToolFailed, match="stage.failed-logs/tool.log") as failed,
-        fresh_folder(tmp_path / "stage") as partial,
-    ):
-        (partial / "tool.log").write_text("no space left")
-        raise ToolFailed(f"tool: ended with status 1; see {partial / 'tool.log'}")
+    def fail() -> None:
+        with fresh_folder(tmp_path / "stage") as partial:
+            (partial / "tool.log").write_text("no space left")
+            raise ToolFailed(f"tool: ended with status 1; see {partial / 'tool.log'}")
+
+    with pytest.raises(ToolFailed, match=r"stage\.failed-logs/tool\.log") as failed:
+        fail()
     assert (tmp_path / "stage.failed-logs/tool.log").read_text() == "no space left"
     assert ".partial" not in str(failed.value)
 
