@@ -41,5 +41,7 @@ RUN useradd --create-home --uid 10001 repedge && mkdir /out && chown repedge /ou
 ENV HOME=/tmp USER=repedge LOGNAME=repedge PYTHONDONTWRITEBYTECODE=1
 USER 10001
 VOLUME /out
+# docker stop is the Ctrl-C that the command knows: the same command goes on
+STOPSIGNAL SIGINT
 ENTRYPOINT ["repedge"]
 CMD ["run", "recipes/quickstart.yaml", "--out", "/out", "--resume"]

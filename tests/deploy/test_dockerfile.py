@@ -54,6 +54,10 @@ def test_the_base_is_pinned_by_date_and_digest():
     assert re.fullmatch(r"debian:bookworm-20\d{6}-slim@sha256:[0-9a-f]{64}", base)
 
 
+def test_docker_stop_is_the_interruption_that_the_command_answers():
+    assert re.search(r"^STOPSIGNAL SIGINT$", DOCKERFILE.read_text(), re.MULTILINE)  # as PID 1 it would not hear SIGTERM
+
+
 def test_no_recommended_package_and_no_cache_stays_in_the_image():
     # hadolint does not look behind xargs
     commands = DOCKERFILE.read_text().replace("\\\n", " ")
