@@ -58,11 +58,12 @@ bench-formats: setup  ## Weigh the weights inside each artefact of the zoo's net
 aarch64: setup  ## Optional: an arm64 Python with tflite-runtime for qemu-user, in build/aarch64-python (needs a network)
 	sh deploy/aarch64/set_up.sh build/aarch64-python $(BIN)/pip requirements.txt
 
-lint: test-packages setup  ## ruff, mypy, clang-format
+lint: test-packages setup  ## ruff, mypy, clang-format, hadolint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	clang-format --dry-run --Werror $$(git ls-files '*.c' '*.h' | grep -vE '/(example_model|export_templates)/')
+	$(BIN)/hadolint Dockerfile
 
 format:  ## Rewrite Python and C sources in the project's style
 	$(BIN)/ruff format .

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Install the Debian packages of packages.txt that are missing: as root or with sudo; else print the one command.
-# Those for tests and lint only with --tests.
+# Those for tests and lint only with --tests. The versions in packages.txt bind the container image, not this machine.
 set -eu
 list=$(dirname "$0")/packages.txt
 skip=" tests:"
 [ "${1:-}" = --tests ] && skip="^#"
 missing=""
-for package in $(sed "/$skip/d; s/#.*//; s/ .*//" "$list"); do
+for package in $(sed "/$skip/d; s/#.*//; s/[= ].*//" "$list"); do
     status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
     [ "$status" = "install ok installed" ] || missing="$missing $package"
 done

@@ -27,9 +27,13 @@ toolchains() {
     for folder in "$where"/usr/lib/gcc/arm-none-eabi/*; do
         # shellcheck disable=SC2086
         keep "$folder" $variants
-        # C++ and link-time optimisation (60 MB)
-        rm -rf "$folder/cc1plus" "$folder/lto1" "$folder/plugin" "$folder/g++-mapper-server"
+        # C++ for microcontrollers (35 MB)
+        rm -rf "$folder/cc1plus" "$folder/plugin" "$folder/g++-mapper-server"
     done
+    # link-time optimisation, which no build asks for (220 MB)
+    rm -f "$where"/usr/bin/*-lto-dump* "$where"/usr/lib/gcc/*/*/lto1 "$where"/usr/lib/gcc-cross/*/*/lto1
+    # of CMake only what configures and builds (20 MB)
+    rm -f "$where/usr/bin/ctest" "$where/usr/bin/cpack"
     # emulators of other processors (115 MB)
     for program in "$where"/usr/bin/qemu-*; do
         case "${program##*/}" in qemu-aarch64 | qemu-arm | qemu-system-arm) ;; *) rm -f "$program" ;; esac
@@ -43,8 +47,9 @@ toolchains() {
 }
 
 python() {
-    # headers to build extensions with (350 MB), test programs and test data (200 MB); torch looks for its shm manager at import
-    rm -rf "$where/tensorflow/include" "$where/torch/include" "$where/torch/test" "$where/onnx/backend/test/data"
+    # headers to build extensions with (290 MB), test programs and test data (200 MB); torch looks for its shm manager at import
+    # and compiles with its own headers (train: compile true)
+    rm -rf "$where/tensorflow/include" "$where/torch/test" "$where/onnx/backend/test/data"
     find "$where/torch/bin" -mindepth 1 ! -name torch_shm_manager -delete
     for package in numpy scipy sympy networkx; do
         [ ! -d "$where/$package" ] || find "$where/$package" -type d -name tests -prune -exec rm -rf {} +

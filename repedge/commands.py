@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.tree import Tree
 
 from deploy.budget import check_figures_exist
@@ -277,20 +279,24 @@ def completion(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Report the tools; exit 3 when one is missing."""
+    """Report the tools; exit 3 when one cannot be used."""
     from repedge.doctor import examine
 
     tools = examine()
-    missing = [tool for tool in tools if tool.version is None]
+    unusable = [tool for tool in tools if tool.version is None]
     if options.json:
         print(json.dumps([asdict(tool) for tool in tools], indent=2))
-        return 3 if missing else 0
-    table = Table("tool", "version", "package", "for")
+        return 3 if unusable else 0
+    columns = (Column(name, no_wrap=True) for name in ("tool", "version", "package"))
+    table = Table(*columns, "for", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for tool in tools:
-        table.add_row(
-            tool.name, tool.version or "missing", tool.package, tool.purpose, style=None if tool.version else "red"
-        )
-    Console().print(table)
-    if missing:
-        print(f"missing: install {' '.join(sorted({tool.package for tool in missing}))}, or run `make setup`")
-    return 3 if missing else 0
+        state = tool.version or ("missing" if tool.fault == "missing" else "broken")
+        table.add_row(tool.name, state, tool.package, tool.purpose, style=None if tool.version else "red")
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    for tool in unusable:
+        if tool.fault != "missing":
+            print(f"{tool.name}: {tool.fault}")
+    if unusable:
+        packages = " ".join(sorted({tool.package for tool in unusable}))
+        print(f"not usable: {len(unusable)} of {len(tools)} tools; install {packages}, or run `make setup`")
+    return 3 if unusable else 0

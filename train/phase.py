@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,6 +164,12 @@ def compile_step(network: RepVGG) -> None:
     if shutil.which("g++") is None and shutil.which("clang++") is None:
         raise ConfigError(
             "train: compile true needs a C++ compiler, found neither g++ nor clang++; install one or set compile: false"
+        )
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").exists():
+        raise ConfigError(
+            f"train: compile true needs Python's C headers, found no Python.h in {headers}; "
+            "install libpython3-dev or set compile: false"
         )
     network.compile_training()
 

@@ -55,19 +55,35 @@ def test_the_emulators_and_the_disassembler_that_deploy_calls_are_kept(tmp_path)
     assert [path.name for path in (tmp_path / "usr/lib/llvm-14/bin").iterdir()] == ["llvm-objdump"]
 
 
+def test_compilers_and_linkers_lose_link_time_optimisation_only(tmp_path):
+    folders = [tmp_path / f"usr/lib/{name}/12" for name in ("gcc/x86_64-linux-gnu", "gcc-cross/aarch64-linux-gnu")]
+    touch(*(folder / name for folder in folders for name in ("cc1", "cc1plus", "collect2", "lto1", "liblto_plugin.so")))
+    touch(
+        *(
+            tmp_path / "usr/bin" / name
+            for name in ("aarch64-linux-gnu-lto-dump-12", "aarch64-linux-gnu-gcc-12", "cpack")
+        )
+    )
+    slim("toolchains", tmp_path)
+    for folder in folders:
+        assert sorted(path.name for path in folder.iterdir()) == ["cc1", "cc1plus", "collect2", "liblto_plugin.so"]
+    assert [path.name for path in (tmp_path / "usr/bin").iterdir()] == ["aarch64-linux-gnu-gcc-12"]
+
+
 def test_python_packages_lose_headers_and_tests_only(tmp_path):
     kept = [
         tmp_path / name
         for name in (
             "torch/bin/torch_shm_manager",
             "torch/__init__.py",
+            "torch/include/torch/csrc/inductor/cpp_prefix.h",
             "numpy/testing/__init__.py",
             "onnx/backend/test/__init__.py",
         )
     ]
     gone = [
         tmp_path / name
-        for name in ("torch/bin/test_jit", "torch/include/a.h", "numpy/core/tests/test_a.py", "tensorflow/include/a.h")
+        for name in ("torch/bin/test_jit", "torch/test/test_a", "numpy/core/tests/test_a.py", "tensorflow/include/a.h")
     ]
     touch(*kept, *gone)
     slim("python", tmp_path)

@@ -308,3 +308,13 @@ def test_bf16_training_stays_close_to_float32_and_keeps_float32_parameters(whole
     assert np.allclose(losses[0], losses[1], rtol=0.05, atol=0.05)
     assert losses[0] != losses[1]
     assert {tensor.dtype for tensor in load_network(tmp_path, "float").parameters()} == {torch.float32}
+
+
+def test_compile_without_a_compiler_or_pythons_headers_is_told_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("train.phase.sysconfig.get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("train.phase.shutil.which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(ConfigError, match=r"found no Python.h in .*; install libpython3-dev or set compile: false"):
+        train_model(recipe(compile=True), tmp_path / "run", key="k", recipe_sha256="r", quiet=True)
+    monkeypatch.setattr("train.phase.shutil.which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"found neither g\+\+ nor clang\+\+"):
+        train_model(recipe(compile=True), tmp_path / "other", key="k", recipe_sha256="r", quiet=True)
