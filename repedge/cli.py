@@ -233,6 +233,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except PermissionError as error:
+        print(
+            f"error: {error.strerror}: {error.filename or ''}; user {os.getuid()} has no right to it: choose a folder of theirs, "
+            'or in a container run as its owner: --user "$(id -u):$(id -g)"',
+            file=sys.stderr,
+        )
+        return 2
     except OSError as error:
         print(
             f"error: {error.strerror or error}: {error.filename or ''}; free space or fix the path, then run again",
