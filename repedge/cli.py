@@ -28,8 +28,6 @@ REMEDIES = {
     errno.ENOSPC: "free space on that disk, or give a folder on another",
     errno.EDQUOT: "free space within your quota, or give a folder elsewhere",
     errno.EROFS: "give a folder that can be written",
-    errno.EACCES: "give a path that you may read and write",
-    errno.EPERM: "give a path that you may read and write",
 }
 EXPORT_FORMATS = ("cmake", "zephyr", "arduino", "platformio", "esp-idf", "cmsis-pack")
 EPILOG = """\
@@ -288,6 +286,11 @@ def describe_os_error(error: OSError) -> str:
     name = error.filename2 or error.filename  # of a copy the second is the one that is written
     place = f": {name}" if name else ""
     remedy = REMEDIES.get(error.errno or 0, "correct the path or its permissions")
+    if isinstance(error, PermissionError):
+        remedy = (
+            f"user {os.getuid()} has no right to it: give a path that you may read and write, "
+            'or in a container run as its owner: --user "$(id -u):$(id -g)"'
+        )
     return f"{error.strerror or error}{place}; {remedy}, then run again"
 
 

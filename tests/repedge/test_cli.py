@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,14 @@ def test_a_missing_tool_is_exit_3_with_its_package(tmp_path, monkeypatch, capsys
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["doctor"]) == 3
     assert "qemu-system-arm" in capsys.readouterr().out
+
+
+def test_a_folder_of_another_user_is_exit_2_with_the_remedy(tmp_path, monkeypatch, capsys):
+    def refuse(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)  # root, as in a container, is never refused
+    assert main(["run", "recipes/quickstart.yaml", "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(r'Permission denied: /.*; user \d+ has no right to it: .* --user "\$\(id -u\):\$\(id -g\)"', error)
