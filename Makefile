@@ -103,7 +103,7 @@ endef
 picture: test-packages  ## docs/report*.png: the quickstart's report in light and dark, its charts, and on a phone (390 pixels)
 	$(CHROMIUM) --window-size=1100,2350 --screenshot=docs/report.png $(REPORT)
 	$(CHROMIUM) --window-size=1100,2350 --blink-settings=preferredColorScheme=0 --screenshot=docs/report-dark.png $(REPORT)
-	$(call part_of_report,1100,2350,\#memory,report-charts.png)
+	$(call part_of_report,1100,2350,#memory,report-charts.png)
 	$(call part_of_report,390,2400,,report-phone.png)
 
 docker:  ## Build the image `repedge`
