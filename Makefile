@@ -95,12 +95,17 @@ transcript: setup  ## docs/quickstart.svg and .cast: the quickstart, recorded
 
 CHROMIUM := chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars --virtual-time-budget=2000
 REPORT := file://$(CURDIR)/$(RUN_OUT)/report.html
-picture: test-packages  ## docs/report*.png: the quickstart's report in light, dark and on a phone
+# a part of the page as a window of its own shows it: width, height, place in the page, picture
+define part_of_report
+	@mkdir -p build
+	echo '<body style="margin:0;background:#9aa6b6;display:grid;justify-content:center"><iframe src="$(REPORT)$(3)" style="border:0;width:$(1)px;height:$(2)px"></iframe>' > build/part.html
+	$(CHROMIUM) --window-size=$(if $(filter 390,$(1)),500,$(1)),$(2) --screenshot=docs/$(4) file://$(CURDIR)/build/part.html
+endef
+picture: test-packages  ## docs/report*.png: the quickstart's report in light and dark, its charts, and on a phone (390 pixels)
 	$(CHROMIUM) --window-size=1100,2350 --screenshot=docs/report.png $(REPORT)
 	$(CHROMIUM) --window-size=1100,2350 --blink-settings=preferredColorScheme=0 --screenshot=docs/report-dark.png $(REPORT)
-	mkdir -p build
-	echo '<body style="margin:0"><iframe src="$(REPORT)" style="border:0;width:500px;height:2400px"></iframe>' > build/phone.html
-	$(CHROMIUM) --window-size=500,2400 --screenshot=docs/report-phone.png file://$(CURDIR)/build/phone.html
+	$(call part_of_report,1100,2350,#memory,report-charts.png)
+	$(call part_of_report,390,2400,,report-phone.png)
 
 docker:  ## Build the image `repedge`
 	docker build -t repedge .

@@ -59,18 +59,26 @@ def stacked_rows(regions: Mapping[str, Mapping[str, int] | None], parts: Sequenc
 
 
 def timeline_rows(timeline: Mapping[str, Any]) -> dict[str, Any]:
-    """The memory timeline as stacked bars on the scale of the arena or the peak, whichever is larger."""
+    """The memory timeline as stacked bars on the scale of the arena or the peak, whichever is larger.
+
+    A kernel that works in place writes its output over its input: `shared_bytes` are both at once, and the output's
+    segment begins inside the input's.
+    """
     layers = timeline["layers"]
     peak = max((layer["total_bytes"] for layer in layers), default=0)
     scale = max(peak, timeline["arena_bytes"] or 0) or 1
     rows = []
     for layer in layers:
-        start, segments = 0.0, []
-        for part in ("input", "output", "scratch"):
-            value = layer[f"{part}_bytes"] or 0
-            segments.append({"part": part, "start": start, "width": 100 * value / scale, "bytes": value})
-            start += 100 * value / scale
-        rows.append({**layer, "segments": segments, "is_peak": layer["total_bytes"] == peak})
+        sizes = {part: layer[f"{part}_bytes"] or 0 for part in ("input", "output", "scratch")}
+        shared = max(0, sum(sizes.values()) - layer["total_bytes"])
+        starts = {"input": 0, "output": sizes["input"] - shared}
+        starts["scratch"] = max(sizes["input"], starts["output"] + sizes["output"])
+        segments = [
+            {"part": part, "start": 100 * starts[part] / scale, "width": 100 * value / scale, "bytes": value}
+            for part, value in sizes.items()
+        ]
+        is_peak = layer["total_bytes"] == peak
+        rows.append({**layer, "segments": segments, "shared_bytes": shared, "is_peak": is_peak})
     arena = timeline["arena_bytes"]
     return {"rows": rows, "arena_at": 100 * arena / scale if arena else None, "peak": peak, **_target_of(timeline)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy import report_format as fmt
 
-WIDTH, HEIGHT, EDGE = 720, 220, 30  # of the trade-off chart, in its own units
+EDGE = 10  # percent of the trade-off chart that stays free on each side
 FUNCTIONS_MAX = 12
 
 
@@ -54,24 +54,25 @@ def _trade_off(entry: Mapping[str, Any]) -> dict[str, Any]:
     placed = [
         {
             **point,
-            "x": _place(point["ram_bytes"], ram, WIDTH),
+            "x": _place(point["ram_bytes"], ram),
             "y": _height(point["instructions_estimated"], instructions),
         }
         for point in points
     ]
     own = {
         **built,
-        "x": _place(built["ram_bytes"], ram, WIDTH),
+        "x": _place(built["ram_bytes"], ram),
         "y": _height(built["instructions"], instructions),
     }
     ends = {"ram": (min(ram), max(ram)), "instructions": (min(instructions), max(instructions))}
-    return {"points": placed, "built": own, "ends": ends, "width": WIDTH, "height": HEIGHT}
+    return {"points": placed, "built": own, "ends": ends, "edge": EDGE}
 
 
-def _place(value: float, values: list[Any], size: int) -> float:
+def _place(value: float, values: list[Any]) -> float:
+    """Percent of the way from the least to the greatest."""
     low, high = min(values), max(values)
-    return EDGE + (size - 2 * EDGE) * (value - low) / (high - low or 1)
+    return EDGE + (100 - 2 * EDGE) * (value - low) / (high - low or 1)
 
 
 def _height(value: int, values: list[int]) -> float:
-    return HEIGHT - _place(log(max(1, value)), [log(max(1, other)) for other in values], HEIGHT)
+    return 100 - _place(log(max(1, value)), [log(max(1, other)) for other in values])

@@ -20,6 +20,8 @@ from train.errors import ArtefactError
 MERGED_FILE = "merged.safetensors"
 BINS = 48
 OUTLIER_STD = 4.0
+# two roundings, of the weight and of the scale it was divided by, and the least-squares factor between them
+FLOAT32_NOISE = (4 * 2.0**-24) ** 2
 
 Float64 = NDArray[np.float64]
 
@@ -64,10 +66,13 @@ def rebase_factor(merged: Float64, quantized: Float64) -> float:
 
 
 def snr_db(merged: Float64, quantized: Float64) -> float | None:
-    """Signal-to-noise ratio of the quantized weights in dB; None when they are equal or the signal is zero."""
+    """Signal-to-noise ratio of the quantized weights in dB; None when they are equal or the signal is zero.
+
+    Equal up to the rounding of `merged`, which is float32: each weight is within 2^-24 of its own size.
+    """
     signal = float((merged**2).sum())
     noise = float(((merged - quantized) ** 2).sum())
-    return 10.0 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
+    return 10.0 * math.log10(signal / noise) if noise > FLOAT32_NOISE * signal > 0 else None
 
 
 def weight_histogram(name: str, merged: Float64, quantized: Float64, branches: Float64 | None = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from deploy.report_charts import timeline_rows
 from deploy.report_html import render_html, write_html
 from train.errors import ArtefactError
 
@@ -128,6 +129,30 @@ def test_confusions_are_shown_with_test_images_that_have_a_text(page, report):
     assert confused and {picture["src"] for picture in pictures} >= set(confused)
     assert all("alt" in picture for picture in pictures)
     assert sum(picture["alt"].startswith("test image") for picture in pictures) == len(confused)
+
+
+def test_output_over_its_input_is_drawn_there_and_no_bar_is_longer_than_its_total(report):
+    layers = report["memory_timeline"]["layers"]
+    report["memory_timeline"]["arena_bytes"] = 9000
+    layers[1] |= {"input_bytes": 2000, "output_bytes": 2000, "scratch_bytes": 7000, "total_bytes": 9000}
+    rows = timeline_rows(report["memory_timeline"])["rows"]
+    assert rows[1]["shared_bytes"] == 2000
+    ends = [max(segment["start"] + segment["width"] for segment in row["segments"]) for row in rows]
+    assert ends[1] == pytest.approx(100) and max(ends) <= 100.001
+    assert "the output over the input" in render_html(report)
+
+
+def test_a_net_that_came_quantized_is_not_shown_as_quantization_without_loss(report):
+    sentence = "This run got its net quantized"
+    assert sentence not in render_html(report)
+    for layer in report["layers"]:
+        layer["snr_db"] = None
+    assert sentence in render_html(report)
+
+
+def test_the_budget_stands_right_below_the_verdict(report):
+    page = render_html(report)
+    assert page.index('class="verdict') < page.index('<table class="budget">') < page.index('class="tiles"')
 
 
 def test_weights_before_the_merge_are_outlined_where_they_are_known(report):

@@ -29,6 +29,13 @@ def test_snr_of_a_tenth_is_20_db_and_of_no_error_is_none():
     assert snr_db(weight, weight) is None
 
 
+def test_weights_that_are_equal_but_for_float32_have_no_error():
+    quantized = np.arange(-8, 8) * 0.0123
+    merged = (quantized.astype(np.float32) * np.float32(1.0000001)).astype(np.float64)
+    assert (merged != quantized).any()
+    assert snr_db(merged, quantized) is None
+
+
 def test_rebase_factor_undoes_a_factor_and_ignores_zeros():
     weight = np.array([1.0, -2.0, 3.0])
     assert rebase_factor(weight, 2.5 * weight) == pytest.approx(2.5)
