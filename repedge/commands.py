@@ -31,9 +31,18 @@ def _run_of(options: argparse.Namespace) -> Any:
     from repedge.run import Run
     from repedge.stages import check_run_folder
 
+    _check_device(options.device)
     out = options.out or Path("runs") / recipe.name
     folder = check_run_folder(out, recipe.name, force=options.force)
     return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, Progress(options.quiet))
+
+
+def _check_device(device: str) -> None:
+    """Before anything is written; the CPU is always there, and is not worth loading torch for."""
+    if device != "cpu":
+        from train.loop import check_device
+
+        check_device(device)
 
 
 def _deploy_settings(options: argparse.Namespace) -> list[str]:

@@ -67,7 +67,7 @@ def train_model(
     `measure_test` False leaves the test split untouched (accuracy then only on validation). `watch` is called with
     the facts of each epoch.
     """
-    _check_device(device)
+    check_device(device)
     found = load_position(folder, key) if resume else None
     if resume and found is None and (folder / MANIFEST_NAME).is_file() and read_manifest(folder).key == key:
         return read_manifest(folder)
@@ -85,7 +85,7 @@ def train_model(
     return _finish(training, recipe_sha256, measure_test=measure_test)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     """Only names that torch knows and that this machine has; a GPU is made to repeat its results."""
     try:
         torch.empty(0, device=device)

@@ -98,6 +98,19 @@ def test_a_core_that_no_target_has_is_exit_2(capsys):
     assert "no target's name, core or kind contains it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--device", "no-such"], "--device no-such: not usable here"),
+        (["--set", "seed=-1"], "seed: found -1; allowed is at least 0"),
+    ],
+)
+def test_a_wrong_value_leaves_no_folder(tmp_path, capsys, extra, message):
+    assert main(["run", "recipes/quickstart.yaml", "--out", str(tmp_path / "out"), *extra]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_misspelt_target_fails_before_any_training(tmp_path, capsys):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(
