@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -82,6 +83,10 @@ def convert(options: argparse.Namespace) -> int:
 
 def deploy(options: argparse.Namespace) -> int:
     """The deployment stage, then the report."""
+    if not (math.isfinite(options.tune_minutes) and options.tune_minutes > 0):
+        raise ConfigError(
+            f"--tune-minutes {options.tune_minutes:g}: allowed are minutes of more than 0; give some, as 10"
+        )
     current = _run_of(options)
     from repedge import pipeline
 

@@ -47,6 +47,10 @@ def test_a_misspelt_word_is_answered_with_the_nearest(arguments, hint, capsys):
         (["inspect", "missing.bin"], "no such file or folder"),
         (["check", "missing"], "no report.json"),
         (["compare", "a", "b"], "no report.json"),
+        (
+            ["deploy", "recipes/quickstart.yaml", "--tune", "--tune-minutes=-1"],
+            "--tune-minutes -1: allowed are minutes",
+        ),
     ],
 )
 def test_a_missing_input_is_exit_2_and_one_line(arguments, message, capsys):
