@@ -254,6 +254,6 @@ def _no_such_target(name: str) -> str:
     close = difflib.get_close_matches(name, names, n=3)
     hint = f"did you mean {', '.join(close)}? " if close else ""
     return (
-        f"target {name}: no such target; {hint}allowed are {', '.join(names)} or a path to a .yaml file; "
-        "repedge targets describes them"
+        f"target {name}: no such target; {hint}repedge targets lists the {len(names)} that are allowed, "
+        "and a board of your own is the path of a .yaml file"
     )

@@ -204,7 +204,7 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     fetch.add_argument("--force", action="store_true", help="replace the run of another recipe")
     _add_output(fetch)
     completion = verbs.add_parser("completion", help='shell completion: eval "$(repedge completion bash)"')
-    completion.add_argument("shell", choices=("bash", "zsh"))
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     doctor = verbs.add_parser("doctor", help="which tools are there, and which package brings a missing one")
     _add_output(doctor)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -33,9 +34,18 @@ def _run_of(options: argparse.Namespace) -> Any:
     from repedge.run import Run
     from repedge.stages import check_run_folder
 
+    _check_device(options.device)
     out = options.out or Path("runs") / recipe.name
     folder = check_run_folder(out, recipe.name, force=options.force)
     return Run(recipe, folder, options.data_dir, options.device, options.resume, options.force, Progress(options.quiet))
+
+
+def _check_device(device: str) -> None:
+    """Before anything is written; the CPU is always there, and is not worth loading torch for."""
+    if device != "cpu":
+        from train.loop import check_device
+
+        check_device(device)
 
 
 def _deploy_settings(options: argparse.Namespace) -> list[str]:
@@ -75,6 +85,10 @@ def convert(options: argparse.Namespace) -> int:
 
 def deploy(options: argparse.Namespace) -> int:
     """The deployment stage, then the report."""
+    if not (math.isfinite(options.tune_minutes) and options.tune_minutes > 0):
+        raise ConfigError(
+            f"--tune-minutes {options.tune_minutes:g}: allowed are minutes of more than 0; give some, as 10"
+        )
     current = _run_of(options)
     from repedge import pipeline
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -66,6 +67,15 @@ def write_recipe(path: Path, *, data: str, board: str, force: bool = False) -> N
     write_text(path, text)
 
 
+def _run_name(path: Path) -> str:
+    """The file's name as that of a run: small letters, digits, dots, dashes and underscores.
+
+    >>> _run_name(Path("My net (2).yaml"))
+    'my-net-2'
+    """
+    return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._") or "mine"
+
+
 def recipe_text(path: Path, *, data: str, board: str) -> str:
     """The recipe as commented YAML."""
     target = load_target(board)
@@ -76,7 +86,7 @@ def recipe_text(path: Path, *, data: str, board: str) -> str:
     size = "  size: xs                           # xs, s or m, or widths, depths and strides of your own"
     return TEMPLATE.format(
         file=path,
-        name=path.stem,
+        name=_run_name(path),
         data=DATA_LINES[data],
         model=small if data in ("digits", "idx") else size,
         board=board,

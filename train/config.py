@@ -263,7 +263,7 @@ class TrainConfig(Section):
 class TrainingRecipe(Section):
     """All that the training stage depends on."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     data: DataConfig = DataConfig()
     model: ModelConfig
     norm: NormConfig = NormConfig()

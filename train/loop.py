@@ -70,7 +70,7 @@ def train_model(
     `measure_test` False leaves the test split untouched (accuracy then only on validation). `watch` is called with
     the facts of each epoch.
     """
-    _check_device(device)
+    check_device(device)
     if resume and (folder / MANIFEST_NAME).is_file() and (manifest := read_manifest(folder)).key == key:
         (folder / RESUME_FILE).unlink(missing_ok=True)  # an interrupt right after the manifest leaves it
         return manifest
@@ -91,7 +91,7 @@ def train_model(
     return _finish(training, recipe_sha256, measure_test=measure_test)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     """Only names that torch knows and that this machine has; a GPU is made to repeat its results."""
     try:
         torch.empty(0, device=device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -38,7 +38,21 @@ BOUNDS = {
 
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
     """One indented line per problem of a section."""
-    return "\n".join(f"  {_explain(problem, root)}" for problem in error.errors())
+    return "\n".join(f"  {_explain(problem, root)}" for problem in _merged(error.errors()))
+
+
+def _merged(problems: Sequence[Any]) -> list[dict[str, Any]]:
+    """The problems, those of several lists of words for one key as one: pydantic tells of each list by itself."""
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for number, problem in enumerate(problems):
+        place = tuple(part for part in problem["loc"] if not str(part).startswith("literal["))
+        key = place if problem["type"] == "literal_error" else (*place, number)
+        if key in merged:
+            expected = f"{merged[key]['ctx']['expected']}, {problem['ctx']['expected']}"
+            merged[key] = merged[key] | {"ctx": {"expected": expected}}
+        else:
+            merged[key] = {**problem, "loc": place}
+    return list(merged.values())
 
 
 def _explain(problem: Any, root: type[BaseModel]) -> str:

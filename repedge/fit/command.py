@@ -29,6 +29,7 @@ from repedge.stages import RECIPE_FILE, RunFolder, check_run_folder, claim_run_f
 from train.artefact import write_json, write_text
 from train.dataset import load_dataset
 from train.errors import BudgetExceeded, ConfigError
+from train.loop import check_device
 
 WORK_NAME = "fit"  # inside the run's folder
 FACTS_FILE = "fit.json"
@@ -63,11 +64,14 @@ class _Fit:
             raise ConfigError(
                 f"nets {', '.join(names)}: two have one name, allowed are different ones; rename a recipe"
             )
+        if options.epochs is not None and options.epochs < 0:
+            raise ConfigError(f"--epochs {options.epochs}: allowed are 0 and more; 0 trains nothing")
         if options.compare and not self._with_epochs(recipes[0]).train.qat_phase.epochs:
             raise ConfigError(
                 f"--compare: {names[0]} has train.qat_phase.epochs 0, allowed are 1 and more, as methods are compared after QAT; "
                 "give --epochs N"
             )
+        check_device(options.device)
         self.name = options.out.name if options.out else f"{names[0]}-fit"
         self.first: Recipe = recipes[0]
         self.budget: BudgetConfig = budget_of(options, self.first)

@@ -23,7 +23,7 @@ from repedge.recipe import Recipe
 from repedge.results_file import Line, ResultsFile
 from repedge.stages import source_hash, stage_key
 from train.artefact import read_manifest, sha256_json
-from train.errors import BudgetExceeded, Mismatch
+from train.errors import BudgetExceeded, ConfigError, Mismatch
 from train.loop import train_model
 
 CELLS_FOLDER = "cells"
@@ -73,6 +73,10 @@ class Comparison:
 
     def _measure(self, prepared: Prepared, method: Method) -> Line:
         """Choose, train, read the validation accuracy."""
+        if not prepared.net.recipe.train.qat_phase.epochs:
+            raise ConfigError(
+                f"{prepared.net.recipe.name}: train.qat_phase.epochs 0, allowed are 1 and more, as methods are compared after QAT"
+            )
         try:
             chosen = choose(prepared, self.request, replace(self.settings, method=method))
         except BudgetExceeded as reason:

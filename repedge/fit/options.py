@@ -27,11 +27,11 @@ def size(text: str) -> int:
 
 
 def seeds(text: str) -> tuple[int, ...]:
-    """Whole numbers of `0,1,2`."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} are no seeds; allowed are numbers such as 0,1,2") from error
+    """Different whole numbers, none below 0, of `0,1,2`."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts) or len({int(part) for part in parts}) < len(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} are no seeds; allowed are different numbers such as 0,1,2")
+    return tuple(map(int, parts))
 
 
 def add_fit(parser: argparse.ArgumentParser) -> None:

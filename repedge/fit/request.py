@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from deploy.budget import check_figures_exist, load_budget
@@ -23,17 +24,24 @@ def budget_of(options: argparse.Namespace, recipe: Recipe) -> BudgetConfig:
     }
     by_flags = bool(flags) or options.weight_bytes is not None or options.bit_operations is not None
     budget = load_budget(options.budget) if options.budget else BudgetConfig() if by_flags else recipe.budget
+    _check_flags(options)
     if options.weight_bytes is not None:
         budget = budget.model_copy(update={"model": ModelLimits(weight_bytes=options.weight_bytes)})
     if flags:
         name = load_target(options.target).name if options.target else _only_microcontroller(recipe)
-        known = budget.targets.get(name, TargetLimits()).model_dump()
-        try:
-            limits = TargetLimits.model_validate(known | flags)
-        except ValueError as error:
-            raise ConfigError(f"{', '.join(flags)}: {error}; give limits above 0") from error
+        limits = TargetLimits.model_validate(budget.targets.get(name, TargetLimits()).model_dump() | flags)
         budget = budget.model_copy(update={"targets": budget.targets | {name: limits}})
     return budget
+
+
+def _check_flags(options: argparse.Namespace) -> None:
+    """`ConfigError` in the words of the command line: the sections below would name keys that nobody typed."""
+    for name in (*FLAGS, "weight_bytes", "bit_operations"):
+        value = getattr(options, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} {value}: allowed are limits of more than 0; give one, or leave it out"
+            )
 
 
 def _only_microcontroller(recipe: Recipe) -> str:

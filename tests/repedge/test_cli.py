@@ -48,6 +48,10 @@ def test_a_misspelt_word_is_answered_with_the_nearest(arguments, hint, capsys):
         (["inspect", "missing.bin"], "no such file or folder"),
         (["check", "missing"], "no report.json"),
         (["compare", "a", "b"], "no report.json"),
+        (
+            ["deploy", "recipes/quickstart.yaml", "--tune", "--tune-minutes=-1"],
+            "--tune-minutes -1: allowed are minutes",
+        ),
     ],
 )
 def test_a_missing_input_is_exit_2_and_one_line(arguments, message, capsys):
@@ -97,6 +101,19 @@ def test_deploy_before_convert_names_the_command_to_run(tmp_path, capsys):
 def test_a_core_that_no_target_has_is_exit_2(capsys):
     assert main(["targets", "--core", "m9"]) == 2
     assert "no target's name, core or kind contains it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--device", "no-such"], "--device no-such: not usable here"),
+        (["--set", "seed=-1"], "seed: found -1; allowed is at least 0"),
+    ],
+)
+def test_a_wrong_value_leaves_no_folder(tmp_path, capsys, extra, message):
+    assert main(["run", "recipes/quickstart.yaml", "--out", str(tmp_path / "out"), *extra]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_misspelt_target_fails_before_any_training(tmp_path, capsys):

@@ -17,6 +17,11 @@ LINES = [
     ("repedge export a b --core m5", "m55"),
     ("repedge init --board nucleo-l47", "nucleo-l476rg"),
     ("repedge compare a b --thr", "--threshold"),
+    ("repedge targets nucleo-g07", "nucleo-g071rb"),
+    ("repedge fit a --prefer an", "any"),
+    ("repedge zoo ge", "get"),
+    ("repedge zoo get cifar10-xs-w4", "cifar10-xs-w4a8"),
+    ("repedge completion fi", "fish"),
 ]
 
 
@@ -49,6 +54,25 @@ def test_zsh_completes_what_is_typed(tmp_path, capsys):
         os.kill(process, 9)
         os.waitpid(process, 0)
         os.close(terminal)
+
+
+def test_zsh_needs_no_set_up_of_its_own(tmp_path, capsys):
+    need("zsh")
+    assert main(["completion", "zsh"]) == 0
+    script = capsys.readouterr().out + "print ${+functions[compdef]} ${+functions[_repedge]}\n"
+    home = os.environ | {"HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}
+    done = subprocess.run(["zsh", "-f"], input=script, capture_output=True, text=True, check=True, env=home)
+    assert (done.stdout, done.stderr) == ("1 1\n", "")
+
+
+@pytest.mark.parametrize(("line", "expected"), LINES)
+def test_fish_completes_verbs_options_and_their_values(tmp_path, capsys, line, expected):
+    need("fish")
+    assert main(["completion", "fish"]) == 0
+    script = capsys.readouterr().out + f"complete -C '{line}'\n"
+    home = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run(["fish", "--no-config"], input=script, capture_output=True, text=True, check=True, env=home)
+    assert [found.split("\t")[0] for found in done.stdout.splitlines()] == [expected]
 
 
 def typed(terminal: int, text: str, *, until: str) -> None:

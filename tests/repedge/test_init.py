@@ -20,6 +20,12 @@ def test_the_suggested_budget_rests_on_verified_figures_only(tmp_path):
     assert "nrf52840-dk: {flash_bytes: 65536, ram_bytes: 32768}" in path.read_text()
 
 
+def test_any_file_name_gives_a_recipe(tmp_path):
+    for name in ("My_Net.yaml", "Schrauben Größe.yaml", "--.yaml"):
+        assert main(["init", str(tmp_path / name)]) == 0
+        assert load_recipe(tmp_path / name).name in ("my_net", "schrauben-gr-e", "mine")
+
+
 def test_an_existing_recipe_is_not_overwritten(tmp_path, capsys):
     path = tmp_path / "mine.yaml"
     path.write_text("mine")

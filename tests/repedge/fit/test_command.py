@@ -147,6 +147,11 @@ def test_a_fit_without_qat_says_so_and_names_the_option(small_run, tmp_path, cap
         (("--weight-bytes", "900", "--bits", "1", "9"), "--bits 1 9: allowed are 2 to 8"),
         (("--flash", "9K", "--target", "cortex-a53"), "fit steers the limits of Cortex-M targets"),
         (("--flash", "9K", "--target", "cortex-m44"), "did you mean cortex-m4"),
+        (("--weight-bytes", "0"), "--weight-bytes 0: allowed are limits of more than 0"),
+        (("--latency", "nan"), "--latency nan: allowed are limits of more than 0"),
+        (("--bit-operations=-4",), "--bit-operations -4: allowed are limits of more than 0"),
+        (("--weight-bytes", "900", "--epochs=-1"), "--epochs -1: allowed are 0 and more"),
+        (("--weight-bytes", "900", "--device", "no-such"), "--device no-such: not usable here"),
         (("--weight-bytes", "900", "--compare", "--epochs", "0"), "methods are compared after QAT; give --epochs N"),
     ],
 )
@@ -154,6 +159,14 @@ def test_wrong_usage_is_exit_2_and_says_what_to_do(small_run, tmp_path, capsys, 
     assert main(fit(small_run, tmp_path / "out", *extra)) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("seeds", ["-1", "0,0", "0,x", ""])
+def test_seeds_that_are_none_are_wrong_usage(small_run, tmp_path, capsys, seeds):
+    with pytest.raises(SystemExit) as stopped:
+        main(fit(small_run, tmp_path / "out", "--weight-bytes", "900", f"--seeds={seeds}"))
+    assert stopped.value.code == 2
+    assert "are no seeds; allowed are different numbers such as 0,1,2" in capsys.readouterr().err
 
 
 def test_a_typo_in_the_budget_is_answered_with_the_nearest_key(small_run, tmp_path, capsys):
