@@ -23,6 +23,7 @@ REPORT = {
     "dataset": {"name": "digits", "split_sizes": {"train": 100, "test": 40}},
     "model": {"parameters": 1234, "macs": 5678, "bit_widths": [8, 4, 8]},
     "exactness": {"host_c": {"logits_compared": 400, "logits_mismatched": 0}},
+    "targets": {},
 }
 
 

@@ -15,6 +15,7 @@ from repedge.export_kernels import CORES
 from tests.need import need
 from tests.repedge.exported_run import write_run
 from tests.repedge.framework_rules import RULES
+from train.artefact import write_manifest
 
 RISCV32 = Path(__file__).parent / "riscv32"
 # what stands in for a framework: extra files, then the compiler's arguments after the library's
@@ -337,3 +338,13 @@ def test_the_command_line_offers_every_format():
 
 def test_every_emulated_core_can_be_exported_for():
     assert set(CORES) == {"portable", *MACHINES}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100])
+def test_an_altered_model_is_not_exported(tmp_path, capsys, content):
+    run = write_run(tmp_path / "run")
+    write_manifest(run / "convert", stage="convert", key="key")
+    (run / "convert" / "vectors.npz").write_bytes(content)
+    assert main(["export", str(run), str(tmp_path / "lib"), "--as", "cmake"]) == 2
+    assert "vectors.npz: " in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -125,3 +128,17 @@ def test_broken_description_is_an_error(folder):
     (folder / "model.json").write_text("{")
     with pytest.raises(ArtefactError, match=r"model\.json: not a model description"):
         load_network(folder, "float")
+
+
+def test_a_write_that_the_system_refuses_keeps_the_old_file(tmp_path):
+    save_state(tmp_path / "net.safetensors", {"a": torch.ones(3)})
+    former = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, former[0][1]))  # as a disk with 1,000 bytes left
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_state(tmp_path / "net.safetensors", {"a": torch.ones(3000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former[0])
+        signal.signal(signal.SIGXFSZ, former[1])
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+    assert load_state(tmp_path / "net.safetensors")["a"].tolist() == [1, 1, 1]
