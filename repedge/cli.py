@@ -85,17 +85,31 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="BYTES",
         help="RAM of a microcontroller, stack included, as 40960 or 40KB (default: the recipe's deploy.ram_limit, else the chip's)",
     )
-    report = _add_stage(verbs, "report", "report.html, report.md and report.json of a run, and the check of its budget")
+    report = _add_stage(
+        verbs,
+        "report",
+        "write report.html, report.md and report.json of a run, and check its budget",
+        recipe="recipe, or the folder of a run",
+    )
     report.add_argument(
         "runs", type=Path, nargs="*", metavar="RUN", help="run folders to compare with (default: those beside this run)"
     )
     _add_tools(verbs)
+    for action in verbs._choices_actions:
+        tool = verbs.choices[action.dest]
+        tool.description = tool.description or _sentence(action.help or "")
     return parser
 
 
-def _add_stage(verbs: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
-    parser.add_argument("recipe", type=Path, help="recipe, a YAML file")
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _add_stage(
+    verbs: argparse._SubParsersAction, name: str, text: str, *, recipe: str = "recipe, a YAML file"
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=_sentence(text))
+    parser.add_argument("recipe", type=Path, help=recipe)
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/<recipe name>)")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="data sets (default: $REPEDGE_DATA, then ./data)")
     parser.add_argument(
@@ -143,7 +157,7 @@ def _add_tools(verbs: argparse._SubParsersAction) -> None:
     compare.add_argument("--markdown", action="store_true", help="print the tables as Markdown, for a pull request")
     _add_output(compare)
     inspect = verbs.add_parser("inspect", help="explain any file or folder that repedge wrote")
-    inspect.add_argument("file", type=Path)
+    inspect.add_argument("file", type=Path, help="a file, the folder of a stage, or that of a run")
     inspect.add_argument(
         "--verify", action="store_true", help="compare it with the run's integer model; exit 1 naming a damaged layer"
     )

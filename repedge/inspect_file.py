@@ -12,6 +12,7 @@ import numpy as np
 from convert.integer_model import IntegerModel, QuantizedConv, layer_weight_bytes
 from convert.integer_model_file import load_integer_model
 from convert.vectors import load_vectors
+from repedge.inspect_run import inspect_folder
 from train.artefact import MANIFEST_NAME, read_manifest, verify_files
 from train.errors import ArtefactError
 
@@ -19,11 +20,10 @@ Facts = dict[str, Any]
 
 
 def inspect_path(path: Path) -> Facts:
-    """Facts of one file, or of an artefact folder by its manifest."""
+    """Facts of one file, of an artefact folder by its manifest, or of a run's folder."""
     if path.is_dir():
         if not (path / MANIFEST_NAME).is_file():
-            names = sorted(child.name for child in path.iterdir())
-            return {"kind": "folder without a manifest (a run folder, or an unfinished stage)", "holds": names}
+            return inspect_folder(path)
         return inspect_manifest(path / MANIFEST_NAME)
     if not path.is_file():
         raise ArtefactError(f"{path}: no such file or folder; give one that repedge wrote")

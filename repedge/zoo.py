@@ -30,6 +30,8 @@ def print_models(*, as_json: bool) -> int:
         print(index.model_dump_json(indent=2))
         return 0
     table = Table("name", "test %", "float %", "weights B", "MMAC", "seed")
+    for column in table.columns[1:]:
+        column.justify = "right"
     for model in index.models:
         size = "" if model.weight_bytes is None else f"{model.weight_bytes:,}"
         accuracy = f"{model.top1_test:.2f}", f"{model.top1_float:.2f}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from pathlib import Path
 
 import pytest
 
-from repedge.cli import main
+from repedge.cli import build_parser, main
+
+GROUPED = ("flash", "ram", "instructions")  # fit's limits, which stand below a line that explains them
 
 
 def test_help_shows_the_verbs_and_the_exit_codes(capsys):
@@ -18,6 +21,13 @@ def test_help_shows_the_verbs_and_the_exit_codes(capsys):
     text = capsys.readouterr().out
     for word in ("run", "train", "convert", "deploy", "report", "targets", "check", "compare", "inspect", "exit codes"):
         assert word in text
+
+
+def test_every_verb_says_what_it_and_each_of_its_arguments_does():
+    verbs = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    for name, verb in verbs.choices.items():
+        silent = [action.dest for action in verb._actions if not action.help and not action.choices]
+        assert (name, bool(verb.description), [dest for dest in silent if dest not in GROUPED]) == (name, True, [])
 
 
 def test_an_unknown_verb_is_exit_2():
