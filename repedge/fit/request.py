@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from deploy.budget import check_figures_exist, load_budget
 from deploy.config import BudgetConfig, ModelLimits, TargetLimits
@@ -11,7 +13,9 @@ from deploy.targets import CortexMTarget, load_target
 from repedge.fit.target_fit import Request
 from repedge.recipe import Recipe
 from train.errors import ConfigError
+from train.validation import explain
 
+Limits = TypeVar("Limits", ModelLimits, TargetLimits)
 FLAGS = {"flash": "flash_bytes", "ram": "ram_bytes", "instructions": "instructions", "latency": "latency_ms"}
 HINT = "give --weight-bytes N, --flash N, --ram N, --instructions N or --latency MS, or --budget FILE"
 
@@ -24,16 +28,22 @@ def budget_of(options: argparse.Namespace, recipe: Recipe) -> BudgetConfig:
     by_flags = bool(flags) or options.weight_bytes is not None or options.bit_operations is not None
     budget = load_budget(options.budget) if options.budget else BudgetConfig() if by_flags else recipe.budget
     if options.weight_bytes is not None:
-        budget = budget.model_copy(update={"model": ModelLimits(weight_bytes=options.weight_bytes)})
+        limit = {"weight_bytes": options.weight_bytes}
+        budget = budget.model_copy(update={"model": _limits(ModelLimits, limit, "--weight-bytes")})
     if flags:
         name = load_target(options.target).name if options.target else _only_microcontroller(recipe)
         known = budget.targets.get(name, TargetLimits()).model_dump()
-        try:
-            limits = TargetLimits.model_validate(known | flags)
-        except ValueError as error:
-            raise ConfigError(f"{', '.join(flags)}: {error}; give limits above 0") from error
+        limits = _limits(TargetLimits, known | flags, "--flash, --ram, --instructions, --latency")
         budget = budget.model_copy(update={"targets": budget.targets | {name: limits}})
     return budget
+
+
+def _limits(section: type[Limits], values: dict[str, Any], flags: str) -> Limits:
+    """A section of the budget from flags."""
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{flags}: give limits above 0\n{explain(error, section)}") from error
 
 
 def _only_microcontroller(recipe: Recipe) -> str:

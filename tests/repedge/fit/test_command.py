@@ -148,6 +148,9 @@ def test_a_fit_without_qat_says_so_and_names_the_option(small_run, tmp_path, cap
         (("--flash", "9K", "--target", "cortex-a53"), "fit steers the limits of Cortex-M targets"),
         (("--flash", "9K", "--target", "cortex-m44"), "did you mean cortex-m4"),
         (("--weight-bytes", "900", "--compare", "--epochs", "0"), "methods are compared after QAT; give --epochs N"),
+        (("--weight-bytes", "0"), "--weight-bytes: give limits above 0"),
+        (("--flash", "0"), "flash_bytes: found 0; Input should be greater than 0"),
+        (("--latency", "nan"), "latency_ms: found nan; Input should be greater than 0"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_says_what_to_do(small_run, tmp_path, capsys, extra, message):
