@@ -146,8 +146,8 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(failed_logs, ignore_errors=True)
     partial.mkdir(parents=True, exist_ok=True)
     with locked_folder(partial):
-        _empty(partial)
         try:
+            _empty(partial)
             yield partial
         except BaseException as error:
             _keep_logs(partial, failed_logs, error)
