@@ -1,6 +1,7 @@
 # Two commands: `make run` (quickstart) and `make test`. Each installs what is missing, then does its job.
 #   PYTHON       the Python 3.11 to build .venv from
 #   TORCH_INDEX  extra package index for the CPU build of torch (see README); empty = your pip's own settings
+#   BASE         base of the container image (default: the one the Dockerfile pins)
 #   NETS         run folders for bench-firmware (default: the quantized CIFAR-10 nets of the zoo)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -102,8 +103,8 @@ picture: test-packages  ## docs/report*.png: the quickstart's report in light, d
 	echo '<body style="margin:0"><iframe src="$(REPORT)" style="border:0;width:500px;height:2400px"></iframe>' > build/phone.html
 	$(CHROMIUM) --window-size=500,2400 --screenshot=docs/report-phone.png file://$(CURDIR)/build/phone.html
 
-docker:  ## Build the image `repedge`
-	docker build -t repedge .
+docker:  ## Build the image `repedge` (TORCH_INDEX and BASE are handed on)
+	docker build $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) $(if $(BASE),--build-arg BASE=$(BASE)) -t repedge .
 
 clean:  ## Remove build outputs and runs; keeps .venv
 	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache
