@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except PermissionError as error:
         print(
-            f"error: {error.strerror}: {error.filename or ''}; user {os.getuid()} has no right to it: choose a folder of theirs, "
+            f"error: {error.strerror}: {error.filename or ''}; user {os.getuid()} has no right to it: choose another folder, "
             'or in a container run as its owner: --user "$(id -u):$(id -g)"',
             file=sys.stderr,
         )
