@@ -11,7 +11,7 @@ from importlib import metadata
 
 # (program, Debian package, what needs it)
 PROGRAMS = (
-    ("gcc", "gcc", "host C back end, counting plugin"),
+    ("cc", "gcc", "host C back end, counting plugin"),
     ("g++", "g++", "train: compile true"),
     ("cmake", "cmake", "firmware builds"),
     ("make", "make", "firmware builds"),
@@ -27,7 +27,7 @@ PROGRAMS = (
 GLIBC = r"__GLIBC__ (\d+)|__GLIBC_MINOR__ (\d+)"
 # (C library, its compiler, header, macros that hold its version, Debian package, what needs it)
 C_LIBRARIES = (
-    ("C library", "gcc", "features.h", GLIBC, "libc6-dev", "host C back end"),
+    ("C library", "cc", "features.h", GLIBC, "libc6-dev", "host C back end"),
     (
         "newlib",
         "arm-none-eabi-gcc",
