@@ -1,6 +1,6 @@
 # The whole pipeline: docker run --rm --network none -v "$PWD/out:/out" repedge
-# The base by date and digest; a mirror's or a stand-in: --build-arg BASE=debian:bookworm-slim
-ARG BASE=debian:bookworm-20260918-slim@sha256:3783cc01769c7b2b1b83a5c5ad96c815348e28ed7da68e2e3687004faa906251
+# `make docker` hands over the base by date and digest (deploy/base_image.txt); a plain build takes the release's newest
+ARG BASE=debian:bookworm-slim
 FROM ${BASE}
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]

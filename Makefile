@@ -1,7 +1,7 @@
 # Two commands: `make run` (quickstart) and `make test`. Each installs what is missing, then does its job.
 #   PYTHON       the Python 3.11 to build .venv from
 #   TORCH_INDEX  extra package index for the CPU build of torch (see README); empty = your pip's own settings
-#   BASE         base of the container image (default: the one the Dockerfile pins)
+#   BASE         base of the container image (default: the pinned one of deploy/base_image.txt)
 #   NETS         run folders for bench-firmware (default: the quantized CIFAR-10 nets of the zoo)
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -108,8 +108,8 @@ picture: test-packages  ## docs/report*.png: the quickstart's report in light an
 	$(call part_of_report,1100,2350,#memory,report-charts.png)
 	$(call part_of_report,390,2400,,report-phone.png)
 
-docker:  ## Build the image `repedge` (TORCH_INDEX and BASE are handed on)
-	docker build $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) $(if $(BASE),--build-arg BASE=$(BASE)) -t repedge .
+docker:  ## Build the image `repedge` on the pinned base (TORCH_INDEX and BASE are handed on)
+	docker build $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) --build-arg BASE=$(or $(BASE),$(file < deploy/base_image.txt)) -t repedge .
 
 clean:  ## Remove build outputs and runs; keeps .venv
 	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache

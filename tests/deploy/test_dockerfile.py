@@ -49,9 +49,11 @@ def test_hadolint_finds_a_fault_put_in(good, fault, rule, tmp_path):
     assert rule in hadolint(broken)
 
 
-def test_the_base_is_pinned_by_date_and_digest():
-    (base,) = re.findall(r"^ARG BASE=(\S+)\nFROM \$\{BASE\}$", DOCKERFILE.read_text(), re.MULTILINE)
+def test_make_docker_takes_the_base_by_date_and_digest():
+    command = subprocess.run(["make", "-n", "docker"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (base,) = re.findall(r"--build-arg BASE=(\S+) ", command)
     assert re.fullmatch(r"debian:bookworm-20\d{6}-slim@sha256:[0-9a-f]{64}", base)
+    assert re.search(r"^ARG BASE=debian:bookworm-slim\nFROM \$\{BASE\}$", DOCKERFILE.read_text(), re.MULTILINE)
 
 
 def test_docker_stop_is_the_interruption_that_the_command_answers():

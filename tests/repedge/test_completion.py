@@ -20,7 +20,7 @@ LINES = [
     ("repedge targets nucleo-g07", "nucleo-g071rb"),
     ("repedge fit a --prefer an", "any"),
     ("repedge zoo ge", "get"),
-    ("repedge zoo get cifar10-xs-w4", "cifar10-xs-w4a8"),
+    ("repedge zoo get cifar10-xs-w3", "cifar10-xs-w3a8"),
     ("repedge completion fi", "fish"),
 ]
 
