@@ -53,9 +53,13 @@ class Results:
 
     @cached_property
     def lines(self) -> list[Line]:
-        """The finished cells in the grid's order, pruned ones too, each with the factors that the grid has today."""
-        found = ((cell, self.all_lines.get(cell.key)) for cell in self.cells)
-        return [{**line, **cell.factors} for cell, line in found if line is not None]
+        """The finished cells in the grid's order, pruned ones too."""
+        return [line for line in map(self.line_of, self.cells) if line is not None]
+
+    def line_of(self, cell: Cell) -> Line | None:
+        """The cell's line with its factors as the grid has them today; None where nobody ran it."""
+        line = self.all_lines.get(cell.key)
+        return None if line is None else {**line, **cell.factors}
 
     @property
     def norm(self) -> Value:
@@ -85,13 +89,13 @@ class Results:
         for cell in self.cells:
             if any(cell.factors.get(factor) != value for factor, value in wanted.items()):
                 continue
-            seed, line = cell.factors.get("seed", 0), self.all_lines.get(cell.key)
+            seed, line = cell.factors.get("seed", 0), self.line_of(cell)
             if line is None:
                 missing.append(seed)
             elif line["pruned"]:
                 pruned.append(seed)
             else:
-                lines[seed] = {**line, **cell.factors}
+                lines[seed] = line
         return Seeds(lines, tuple(pruned), tuple(missing))
 
     def reference(self, line: Line, split: str = "validation") -> tuple[float | None, bool]:
