@@ -1,6 +1,6 @@
 """The accuracy benchmark: trains every cell of a grid that has no line yet, one JSON line per cell, then the tables.
 
-    python -m benchmarks.accuracy [--grid FILE] [--results FILE] [--tables FILE] [--work DIR] [--only-state]
+    python -m benchmarks.accuracy [--grid FILE] [--results FILE] [--tables FILE] [--work DIR] [--only-state] [--only-tables]
                                   [--test factor=value ...] [--facts] [--data-dir DIR] [--device NAME] [--jobs N]
 
 It states the hours before it starts, can be interrupted at any time (a cell goes on after its last whole epoch) and
@@ -35,12 +35,12 @@ from convert.diagonal_split import split_logits
 from convert.from_float import lower_float
 from convert.merge import merge_network
 from repedge.commit import git_commit
-from repedge.results_file import Line
+from repedge.results_file import Line, ResultsFile
 from train.artefact import read_manifest, write_json
 from train.checkpoint import load_network
 from train.config import PhaseConfig, QatPhaseConfig, TrainingRecipe
 from train.dataset import load_dataset
-from train.errors import PipelineError, TrainingDiverged
+from train.errors import ConfigError, PipelineError, TrainingDiverged
 from train.evaluate import top1
 from train.loop import train_model
 from train.model import RepVGG
@@ -234,6 +234,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only-state", action="store_true", help="state the hours and stop")
+    parser.add_argument(
+        "--only-tables", action="store_true", help="write the tables from the results file; no data needed"
+    )
     parser.add_argument("--test", nargs="+", metavar="factor=value", help="measure the test split of matching cells")
     parser.add_argument(
         "--facts", action="store_true", help="measure the kept float nets' kernels again; trains nothing"
@@ -249,6 +252,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         grid = load_grid(options.grid)
+        if options.only_tables:
+            if not options.results.is_file():
+                raise ConfigError(f"{options.results}: no results file; run the cells first or name one with --results")
+            write_tables(options.tables, grid, ResultsFile(options.results, options.work / "results.lock").lines())
+            print(f"wrote {options.tables}")
+            return 0
         dataset = load_dataset(cells_of(grid)[0].recipe.data, options.data_dir)
         bench = Bench(grid, options.results, options.work, dataset, options.data_dir, options.device)
         if options.test:

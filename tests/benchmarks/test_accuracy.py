@@ -103,6 +103,15 @@ def test_hours_are_stated_before_it_starts(tmp_path, capsys):
     assert not (tmp_path / "results.jsonl").exists()
 
 
+def test_the_tables_can_be_written_again_without_data(bench_folder, tmp_path, capsys):
+    before = (bench_folder / "ACCURACY.md").read_text()
+    (bench_folder / "ACCURACY.md").unlink()
+    assert run(bench_folder, "--only-tables", "--data-dir", str(tmp_path / "none")) == 0
+    assert (bench_folder / "ACCURACY.md").read_text() == before
+    assert run(bench_folder, "--only-tables", "--results", str(tmp_path / "none.jsonl")) == 2
+    assert "none.jsonl: no results file" in capsys.readouterr().err
+
+
 def test_hopeless_cells_are_pruned_with_a_reason_and_kept_as_done(tmp_path):
     prune = {"after_epochs": 1, "times_chance": 9.99}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**GRID, "prune": prune}))
