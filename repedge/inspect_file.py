@@ -13,10 +13,11 @@ from convert.integer_model import IntegerModel, QuantizedConv, layer_weight_byte
 from convert.integer_model_file import load_integer_model
 from convert.vectors import load_vectors
 from repedge.inspect_run import inspect_folder
-from train.artefact import MANIFEST_NAME, read_manifest, verify_files
+from train.artefact import MANIFEST_NAME, read_manifest, sha256_file, verify_files
 from train.errors import ArtefactError
 
 Facts = dict[str, Any]
+ALTERED = "ALTERED: its SHA-256 is not the one the {stage} stage wrote down; run the stage again"
 
 
 def inspect_path(path: Path) -> Facts:
@@ -27,14 +28,34 @@ def inspect_path(path: Path) -> Facts:
         return inspect_manifest(path / MANIFEST_NAME)
     if not path.is_file():
         raise ArtefactError(f"{path}: no such file or folder; give one that repedge wrote")
+    facts = _guarded(reader_of(path), path)
+    return {"file": path.name, "size_bytes": path.stat().st_size, **against_manifest(path), **facts}
+
+
+def reader_of(path: Path) -> Callable[[Path], Facts]:
+    """The reader of a file's kind."""
     for suffix, reader in READERS.items():
         if path.name.endswith(suffix):
-            return {"file": path.name, "size_bytes": path.stat().st_size, **_guarded(reader, path)}
+            return reader
     with path.open("rb") as handle:
         if handle.read(4) == b"\x7fELF":  # programs have no ending
-            return {"file": path.name, "size_bytes": path.stat().st_size, **_guarded(inspect_elf, path)}
-    allowed = ", ".join(READERS)
-    raise ArtefactError(f"{path}: no reader for this kind of file; known endings are {allowed}")
+            return inspect_elf
+    raise ArtefactError(f"{path}: no reader for this kind of file; known endings are {', '.join(READERS)}")
+
+
+def against_manifest(path: Path) -> Facts:
+    """Whether a file is still the one that its stage wrote; nothing where no manifest beside it lists the file."""
+    if not (path.parent / MANIFEST_NAME).is_file():
+        return {}
+    try:
+        manifest = read_manifest(path.parent)
+    except ArtefactError as error:  # the file itself may still be good
+        return {"manifest": f"not readable: {error}"}
+    entry = manifest.files.get(path.name)
+    if entry is None:
+        return {}
+    same = sha256_file(path) == entry.sha256
+    return {"manifest": f"unaltered since the {manifest.stage} stage" if same else ALTERED.format(stage=manifest.stage)}
 
 
 def _guarded(reader: Callable[[Path], Facts], path: Path) -> Facts:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from repedge.cli import main
-from train.artefact import write_json, write_text
+from train.artefact import write_json, write_manifest, write_text
 
 REPORT = {
     "accuracy": {"numpy": {"top1": 98.0, "images": 360}},
@@ -33,3 +33,15 @@ def test_a_finished_run_shows_its_first_figures(tmp_path, capsys):
 def test_another_folder_shows_what_is_in_it(tmp_path, capsys):
     (tmp_path / "x").mkdir()
     assert facts(tmp_path, capsys)["holds"] == ["x"]
+
+
+def test_a_file_is_held_against_the_manifest_beside_it(tmp_path, capsys):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"top1": 98.0})
+    assert "manifest" not in facts(path, capsys)
+    write_manifest(tmp_path, stage="convert", key="k")
+    assert facts(path, capsys)["manifest"] == "unaltered since the convert stage"
+    write_json(path, {"top1": 99.0})
+    assert facts(path, capsys)["manifest"].startswith("ALTERED")
+    (tmp_path / "manifest.json").write_text("{")
+    assert facts(path, capsys)["manifest"].startswith("not readable")
