@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from train.codebook import GRID_MAX, cluster_weights, codebook_entries, entries_on_grid, lloyd
 from train.config import WeightQuantizerConfig
+from train.oscillation import OscillationHold
 from train.quantizer import SMALLEST_SCALE, WeightQuantizer
 
 REFRESH_SHARE = 0.5  # of a Lloyd step that a refresh takes
@@ -31,6 +32,7 @@ class ClusterQuantizer(WeightQuantizer):
         self.register_buffer("scale", torch.ones(self.scale_size))
         self.register_buffer("zero_index", torch.tensor(0))
         self.averages = config.codebook_gradient == "mean"
+        self.oscillation = None if config.oscillation_threshold is None else OscillationHold(shape)
 
     @torch.no_grad()
     def initialise(self, weight: Tensor) -> None:
@@ -38,6 +40,9 @@ class ClusterQuantizer(WeightQuantizer):
         centroids, zero_index = cluster_weights(self._units(weight), self.centroids.numel())
         self.centroids.copy_(torch.from_numpy(centroids))
         self.zero_index.fill_(zero_index)
+        if self.oscillation is not None:
+            self.indices.copy_(self._nearest(weight, self.levels()))
+            self.oscillation.start(self.indices)
 
     @torch.no_grad()
     def refresh(self, weight: Tensor) -> None:
@@ -50,6 +55,8 @@ class ClusterQuantizer(WeightQuantizer):
     def forward(self, weight: Tensor) -> Tensor:
         levels, scale = self.levels(), self.per_weight(self.scale, weight)
         self._assign(weight, levels)
+        if self.oscillation is not None and not self.frozen:  # what is held no longer learns
+            weight = torch.where(self.oscillation.held, weight.detach(), weight)
         return _LookUp.apply(weight, self.centroids, levels, self.indices, scale, bool(self.frozen), self.averages)
 
     def current_scale(self) -> Tensor:
@@ -60,10 +67,20 @@ class ClusterQuantizer(WeightQuantizer):
 
     @torch.no_grad()
     def _assign(self, weight: Tensor, levels: Tensor) -> None:
-        """Indices of the nearest entries, unless they are frozen."""
-        if not self.frozen:
-            units = (weight / self.per_weight(self.scale, weight)).contiguous()
-            self.indices.copy_(torch.bucketize(units, (levels[1:] + levels[:-1]) / 2))
+        """Indices of the nearest entries, unless they are frozen or held."""
+        if self.frozen:
+            return
+        nearest = self._nearest(weight, levels)
+        if self.oscillation is not None:
+            if self.training:
+                nearest = self.oscillation.follow(nearest, self.indices)
+            else:
+                nearest = torch.where(self.oscillation.held, self.indices, nearest)
+        self.indices.copy_(nearest)
+
+    def _nearest(self, weight: Tensor, levels: Tensor) -> Tensor:
+        units = (weight / self.per_weight(self.scale, weight)).contiguous()
+        return torch.bucketize(units, (levels[1:] + levels[:-1]) / 2).to(self.indices.dtype)
 
     def _fit_scale(self, weight: Tensor) -> None:
         self.scale.copy_((self.max_magnitude(weight) / GRID_MAX).clamp_min(SMALLEST_SCALE))

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from train.cluster import ClusterQuantizer
 from train.config import WeightQuantizerConfig
 from train.evaluate import logits_of, to_input
 from train.fold import fold_branches
 from train.model import Classifier, RepVGG, RepVGGBlock
+from train.oscillation import annealed_threshold
 
 CALIBRATION_IMAGES = 1024
 LOGITS_HEADROOM = 1.05  # unseen images go a little beyond the calibrated range
@@ -50,8 +52,17 @@ def quantized_layers(network: RepVGG) -> list[RepVGGBlock | Classifier]:
 def guide_quantizers(
     network: RepVGG, step: int, *, steps_per_epoch: int, epochs: int, config: WeightQuantizerConfig
 ) -> None:
-    """Before a step: refresh the codebooks once per early epoch (from the second on), freeze the indices for the last steps."""
+    """Before a step: refresh the codebooks once per early epoch (from the second on), hold what oscillates, freeze the
+    indices for the last steps.
+    """
     steps = epochs * steps_per_epoch
+    if config.oscillation_threshold is not None:
+        threshold = annealed_threshold(config.oscillation_threshold, step / steps, until=config.freeze_from)
+        for layer in quantized_layers(network):
+            assert (
+                isinstance(layer.weight_quantizer, ClusterQuantizer) and layer.weight_quantizer.oscillation is not None
+            )
+            layer.weight_quantizer.oscillation.threshold = threshold
     if step and step % steps_per_epoch == 0 and step < config.recluster_until * steps:
         for layer in quantized_layers(network):
             assert layer.weight_quantizer is not None

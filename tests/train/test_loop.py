@@ -112,6 +112,8 @@ def test_final_network_is_frozen_and_exports_what_it_computes(whole):
         exported = block.weight_quantizer.export()
         used = block.weight_quantizer(block.merged_kernel()[0]).detach().numpy()
         assert np.array_equal(exported.codebook[exported.indices].astype(np.float32) * exported.scale, used)
+        if "oscillation_threshold" in method["weights"]:
+            assert block.weight_quantizer.oscillation.held.any()
 
 
 @pytest.mark.parametrize("epochs_kept", [2, EPOCHS, EPOCHS + 1, 2 * EPOCHS], ids=lambda kept: f"after-{kept}-epochs")
@@ -203,6 +205,7 @@ METHODS = [
     {"norm": {"kind": "qarep"}, "weights": {"method": "dkm"}, "distillation": {"kind": "float"}},
     {"norm": {"kind": "bn", "penalty": 0.01}, "weights": {"method": "apot"}},
     {"norm": {"kind": "sigma_floor"}, "weights": {"method": "uniq"}},
+    {"norm": {"kind": "oabn"}, "weights": {"method": "cluster", "bit_width": 2, "oscillation_threshold": 0.002}},
 ]
 
 
@@ -232,6 +235,8 @@ def test_every_method_resumes_to_the_same_bytes_and_exports_what_it_computes(tmp
         exported = block.weight_quantizer.export()
         used = block.weight_quantizer(block.merged_kernel()[0]).detach().numpy()
         assert np.array_equal(exported.codebook[exported.indices].astype(np.float32) * exported.scale, used)
+        if "oscillation_threshold" in method["weights"]:
+            assert block.weight_quantizer.oscillation.held.any()
 
 
 def test_a_float_net_of_another_training_replaces_the_float_phase(whole, tmp_path):
