@@ -30,6 +30,7 @@ class Rival:
 PTQ_SETTINGS: tuple[Factors, ...] = tuple(
     {"norm": norm, "weight_bits": bits} for norm in (PLAIN, "oabn") for bits in (4, 3)
 )
+BITS: tuple[Factors, ...] = ({}, {"weight_bits": 3}, {"weight_bits": 2})
 QUANTIZERS = {"UniQ": "uniq", "HEQ": "heq", "APoT": "apot", "DKM": "dkm", "LSQ": "lsq", "LSQ+": "lsq-plus"}
 RIVALS = (
     Rival("RepAPQ", "quantizer", "ptq-repapq", PLAIN_PTQ, PTQ_SETTINGS),
@@ -53,10 +54,9 @@ RIVALS = (
     ),
     Rival("MimicNorm", "norm", "mimic", ("oabn",)),
     Rival("QARepVGG", "norm", "qarep", ("oabn",)),
-    *(
-        Rival(name, "quantizer", value, ("cluster",), ({}, {"weight_bits": 3}, {"weight_bits": 2}))
-        for name, value in QUANTIZERS.items()
-    ),
+    Rival("holding what oscillates", "quantizer", "cluster", ("cluster-no-hold",), BITS),
+    Rival("holding what oscillates, LSQ", "quantizer", "lsq", ("lsq-no-hold",), BITS),
+    *(Rival(name, "quantizer", value, ("cluster",), BITS) for name, value in QUANTIZERS.items()),
 )
 
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from train.codebook import GRID_MAX, cluster_weights, codebook_entries, entries_on_grid, lloyd
 from train.config import WeightQuantizerConfig
-from train.oscillation import OscillationHold
 from train.quantizer import SMALLEST_SCALE, WeightQuantizer
 
 REFRESH_SHARE = 0.5  # of a Lloyd step that a refresh takes
@@ -26,13 +25,14 @@ class ClusterQuantizer(WeightQuantizer):
     units, so that one learning rate serves layers of any scale.
     """
 
+    can_hold = True
+
     def __init__(self, shape: tuple[int, ...], bit_width: int, config: WeightQuantizerConfig) -> None:
         super().__init__(shape, bit_width, config)
         self.centroids = nn.Parameter(torch.zeros(codebook_entries(bit_width, config.max_entries)))
         self.register_buffer("scale", torch.ones(self.scale_size))
         self.register_buffer("zero_index", torch.tensor(0))
         self.averages = config.codebook_gradient == "mean"
-        self.oscillation = None if config.oscillation_threshold is None else OscillationHold(shape)
 
     @torch.no_grad()
     def initialise(self, weight: Tensor) -> None:
@@ -40,9 +40,7 @@ class ClusterQuantizer(WeightQuantizer):
         centroids, zero_index = cluster_weights(self._units(weight), self.centroids.numel())
         self.centroids.copy_(torch.from_numpy(centroids))
         self.zero_index.fill_(zero_index)
-        if self.oscillation is not None:
-            self.indices.copy_(self._nearest(weight, self.levels()))
-            self.oscillation.start(self.indices)
+        self.start_holding(self._nearest(weight, self.levels()))
 
     @torch.no_grad()
     def refresh(self, weight: Tensor) -> None:
@@ -55,8 +53,8 @@ class ClusterQuantizer(WeightQuantizer):
     def forward(self, weight: Tensor) -> Tensor:
         levels, scale = self.levels(), self.per_weight(self.scale, weight)
         self._assign(weight, levels)
-        if self.oscillation is not None and not self.frozen:  # what is held no longer learns
-            weight = torch.where(self.oscillation.held, weight.detach(), weight)
+        if self.held is not None and not self.frozen:  # what is held no longer learns
+            weight = torch.where(self.held, weight.detach(), weight)
         return _LookUp.apply(weight, self.centroids, levels, self.indices, scale, bool(self.frozen), self.averages)
 
     def current_scale(self) -> Tensor:
@@ -68,15 +66,8 @@ class ClusterQuantizer(WeightQuantizer):
     @torch.no_grad()
     def _assign(self, weight: Tensor, levels: Tensor) -> None:
         """Indices of the nearest entries, unless they are frozen or held."""
-        if self.frozen:
-            return
-        nearest = self._nearest(weight, levels)
-        if self.oscillation is not None:
-            if self.training:
-                nearest = self.oscillation.follow(nearest, self.indices)
-            else:
-                nearest = torch.where(self.oscillation.held, self.indices, nearest)
-        self.indices.copy_(nearest)
+        if not self.frozen:
+            self.indices.copy_(self.kept(self._nearest(weight, levels)))
 
     def _nearest(self, weight: Tensor, levels: Tensor) -> Tensor:
         units = (weight / self.per_weight(self.scale, weight)).contiguous()
@@ -133,6 +124,8 @@ class DkmQuantizer(ClusterQuantizer):
     the entries rounded to the int8 grid (straight through). In evaluation and once frozen assignment is hard, as
     `ClusterQuantizer` does it, so what is exported is what is evaluated.
     """
+
+    can_hold = False  # a soft assignment does not jump
 
     def __init__(self, shape: tuple[int, ...], bit_width: int, config: WeightQuantizerConfig) -> None:
         super().__init__(shape, bit_width, config)

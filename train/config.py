@@ -186,14 +186,11 @@ class WeightQuantizerConfig(Section):
     )
     temperature: float = Field(1e-4, gt=0, description="dkm: τ in units of max|W|²")
     oscillation_threshold: float | None = Field(
-        None, gt=0, lt=1, description="cluster: a weight that turns back more often per step is held; null: none is"
+        0.01,
+        gt=0,
+        lt=1,
+        description="cluster, lsq, lsq_plus, uniq: a weight whose entry turns back more often per step is held; null: none is",
     )
-
-    @model_validator(mode="after")
-    def _holding_needs_cluster(self) -> WeightQuantizerConfig:
-        if self.oscillation_threshold is not None and self.method != "cluster":
-            raise ValueError(f"oscillation_threshold: allowed with method cluster, found {self.method}; remove it")
-        return self
 
 
 class ActivationQuantizerConfig(Section):

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.cluster import ClusterQuantizer
 from train.config import WeightQuantizerConfig
 from train.evaluate import logits_of, to_input
 from train.fold import fold_branches
@@ -59,10 +58,9 @@ def guide_quantizers(
     if config.oscillation_threshold is not None:
         threshold = annealed_threshold(config.oscillation_threshold, step / steps, until=config.freeze_from)
         for layer in quantized_layers(network):
-            assert (
-                isinstance(layer.weight_quantizer, ClusterQuantizer) and layer.weight_quantizer.oscillation is not None
-            )
-            layer.weight_quantizer.oscillation.threshold = threshold
+            assert layer.weight_quantizer is not None
+            if layer.weight_quantizer.oscillation is not None:
+                layer.weight_quantizer.oscillation.threshold = threshold
     if step and step % steps_per_epoch == 0 and step < config.recluster_until * steps:
         for layer in quantized_layers(network):
             assert layer.weight_quantizer is not None

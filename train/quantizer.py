@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.config import WeightQuantizerConfig
+from train.oscillation import OscillationHold
 
 SMALLEST_SCALE = 1e-8  # an all-zero kernel still has a scale > 0
 
@@ -26,7 +27,9 @@ class ExportedWeights:
 
 
 class WeightQuantizer(nn.Module, ABC):
-    """What all weight quantizers share: the indices of the last forward, and whether they are frozen."""
+    """What all weight quantizers share: the indices of the last forward, which of them are held, and whether all are frozen."""
+
+    can_hold: ClassVar[bool] = False  # whether forward keeps weights that `oscillation` holds
 
     def __init__(self, shape: tuple[int, ...], bit_width: int, config: WeightQuantizerConfig) -> None:
         super().__init__()
@@ -34,6 +37,8 @@ class WeightQuantizer(nn.Module, ABC):
         self.scale_size = shape[0] if config.per_channel_scale else 1
         self.register_buffer("indices", torch.zeros(shape, dtype=torch.uint8))
         self.register_buffer("frozen", torch.tensor(False))
+        holds = self.can_hold and config.oscillation_threshold is not None
+        self.oscillation = OscillationHold(shape) if holds else None
 
     @abstractmethod
     def initialise(self, weight: Tensor) -> None:
@@ -41,6 +46,25 @@ class WeightQuantizer(nn.Module, ABC):
 
     def refresh(self, weight: Tensor) -> None:
         """Once per epoch while the codebook may still follow the kernel; nothing where entries do not move."""
+
+    def start_holding(self, nearest: Tensor) -> None:
+        """Begin to follow the indices from a trained kernel's."""
+        if self.oscillation is not None:
+            self.indices.copy_(nearest)
+            self.oscillation.start(self.indices)
+
+    def kept(self, nearest: Tensor) -> Tensor:
+        """Indices of the nearest levels -> the indices to use: held weights keep theirs."""
+        if self.oscillation is None:
+            return nearest
+        if self.training:
+            return self.oscillation.follow(nearest.to(self.indices.dtype), self.indices)
+        return torch.where(self.oscillation.held, self.indices, nearest.to(self.indices.dtype))
+
+    @property
+    def held(self) -> Tensor | None:
+        """Which weights are held for good, or None where none can be."""
+        return None if self.oscillation is None else self.oscillation.held
 
     def freeze(self) -> None:
         """From now on forward keeps the indices it last used."""

@@ -27,6 +27,7 @@ class UniformWeightQuantizer(WeightQuantizer):
     lowest: int
     highest: int
     spacing = 1
+    can_hold = True
 
     def __init__(self, shape: tuple[int, ...], bit_width: int, config: WeightQuantizerConfig) -> None:
         super().__init__(shape, bit_width, config)
@@ -39,6 +40,7 @@ class UniformWeightQuantizer(WeightQuantizer):
     @torch.no_grad()
     def initialise(self, weight: Tensor) -> None:
         self.step.copy_(self.start_step(weight.reshape(self.scale_size, -1)).clamp_min(SMALLEST_SCALE))
+        self.start_holding(self._nearest(weight / self.per_weight(self.step, weight)))
 
     @abstractmethod
     def start_step(self, rows: Tensor) -> Tensor:
@@ -49,10 +51,16 @@ class UniformWeightQuantizer(WeightQuantizer):
         gain = 1 / math.sqrt(weight.numel() / self.scale_size * self.highest)
         with torch.no_grad():
             if not self.frozen:
-                self.indices.copy_(self._nearest(weight / step))
+                self.indices.copy_(self.kept(self._nearest(weight / step)))
             level = self.indices.to(weight.dtype) * self.spacing + self.lowest
         frozen = bool(self.frozen)
-        return ScaledLevels.apply(weight, step, level, self.lowest, self.highest, gain, frozen, True)
+        quantized = ScaledLevels.apply(weight, step, level, self.lowest, self.highest, gain, frozen, True)
+        if self.held is None or frozen:
+            return quantized
+        # a held weight is its level times the step: no gradient of its own, the step's without the latent weight
+        return torch.where(
+            self.held, ScaledLevels.apply(weight, step, level, self.lowest, self.highest, gain, True, True), quantized
+        )
 
     def _nearest(self, ratio: Tensor) -> Tensor:
         """Index of the nearest level of weights in grid steps."""
@@ -120,6 +128,8 @@ class HeqWeightQuantizer(SymmetricWeightQuantizer):
     s = Σ q_k (k − n/2) / Σ (k − n/2)² is the least-squares fit, redone in every training forward until the indices are
     frozen. W gets its gradient straight through between the outer intervals' ends; s has none, then LSQ's once frozen.
     """
+
+    can_hold = False  # every step moves all levels
 
     def start_step(self, rows: Tensor) -> Tensor:
         position = torch.arange(1, self.entries, dtype=rows.dtype, device=rows.device)
