@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
 def report_of(model: ZooModel, options: argparse.Namespace) -> dict[str, Any]:
     """The report of a net's run, whose stages are done where they are not."""
     run: Path = options.work / model.name
-    make_run_folder(model.name, run)
+    make_run_folder(model.name, run, force=True)
     stage = [str(run / "recipe.yaml"), "--out", str(run)]
     if options.data_dir is not None:
         stage += ["--data-dir", str(options.data_dir)]
