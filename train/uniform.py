@@ -40,7 +40,8 @@ class UniformWeightQuantizer(WeightQuantizer):
     @torch.no_grad()
     def initialise(self, weight: Tensor) -> None:
         self.step.copy_(self.start_step(weight.reshape(self.scale_size, -1)).clamp_min(SMALLEST_SCALE))
-        self.start_holding(self._nearest(weight / self.per_weight(self.step, weight)))
+        if self.held is not None:  # HEQ, which holds nothing, comes here in every step
+            self.start_holding(self._nearest(weight / self.per_weight(self.step, weight)))
 
     @abstractmethod
     def start_step(self, rows: Tensor) -> Tensor:
