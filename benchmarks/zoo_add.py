@@ -130,13 +130,15 @@ def _portable(recipe: Recipe, name: str) -> Recipe:
     content = recipe.model_dump(mode="json")
     content["name"] = name
     train = content["train"]
-    for section, key in (
-        (train, "start_from"),
-        (train, "continue_from"),
-        (train["float_phase"]["distillation"], "teacher"),
-        (train["qat_phase"]["distillation"], "teacher"),
-    ):
-        section[key] = _portable_source(section[key]) if section[key] else None
+    for key in ("start_from", "continue_from"):
+        train[key] = _portable_source(train[key]) if train[key] else None
+    for phase in ("float_phase", "qat_phase"):
+        distillation = train[phase]["distillation"]
+        named = distillation["teacher"]
+        if named:
+            distillation["teacher"] = (
+                _portable_source(named) if isinstance(named, str) else [_portable_source(source) for source in named]
+            )
     if recipe.data.path is not None and recipe.data.path.is_absolute():
         raise ConfigError(f"zoo: data.path {recipe.data.path} is absolute, allowed is a path inside the data folder")
     return check_recipe(yaml.safe_load(yaml.safe_dump(content)), name)

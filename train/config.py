@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -111,15 +112,22 @@ class DistillationConfig(Section):
     """What a phase's loss adds to the task loss (`train.objective`): nothing, a float net's predictions, or BWRF.
 
     The float net is the QAT net's own from the float phase, or `teacher`: the float net of a run folder or of
-    `zoo:NAME`, of any size, with the same classes and input.
+    `zoo:NAME`, of any size, with the same classes and input. Several teachers teach the mean of their logits.
     """
 
     kind: Literal["none", "float", "bwrf"] = "none"
-    teacher: str | None = Field(None, description="run folder or zoo:NAME; the float phase needs one")
+    teacher: str | Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="run folder or zoo:NAME, or a list of them (an ensemble); the float phase needs one"
+    )
     temperature: float = Field(1.0, gt=0, description="of both softmaxes in the divergences")
     float_weight: float = Field(1.0, ge=0, description="β: KL(float net ‖ each trained output)")
     mixed_task_weight: float = Field(0.5, ge=0, description="bwrf α: cross-entropy of the mixed-precision outputs")
     mixed_weight: float = Field(0.5, ge=0, description="bwrf δ: KL(mixed-precision output ‖ quantized output)")
+
+    @property
+    def teachers(self) -> list[str]:
+        """The named teachers; [] is the QAT net's own float net."""
+        return [self.teacher] if isinstance(self.teacher, str) else self.teacher or []
 
     @model_validator(mode="after")
     def _teaches(self) -> DistillationConfig:
@@ -279,5 +287,5 @@ class TrainingRecipe(Section):
     def sources(self) -> list[str]:
         """The trained models that this training starts from or learns from."""
         phases = self.train.float_phase, self.train.qat_phase
-        names = [self.train.start_from, self.train.continue_from, *(phase.distillation.teacher for phase in phases)]
+        names = [self.train.start_from, self.train.continue_from, *chain(*(p.distillation.teachers for p in phases))]
         return sorted({name for name in names if name is not None})

@@ -35,7 +35,7 @@ from train.evaluate import top1
 from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
 from train.model import RepVGG
 from train.objective import Objective, make_objective
-from train.partner import FloatPartner, load_teacher
+from train.partner import FloatPartner, load_teachers
 from train.phase import PhaseRun, Splits, Watch, make_optimizer, steps_per_epoch
 from train.progress import Progress
 from train.qat import finish_qat, start_qat
@@ -234,12 +234,12 @@ class _Training:
     def _objective(self, phase: Phase) -> Objective:
         phases = self.recipe.train
         config = phases.float_phase if phase == "float" else phases.qat_phase
-        teacher = config.distillation.teacher
+        teachers = config.distillation.teachers
         return make_objective(
             config.distillation,
             label_smoothing=config.label_smoothing,
             partner=self.partner,
-            teacher=load_teacher(teacher, self.description).to(self.device) if teacher else None,
+            teacher=load_teachers(teachers, self.description).to(self.device) if teachers else None,
         )
 
     def close(self) -> None:

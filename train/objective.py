@@ -1,6 +1,7 @@
 """What a training step minimises: the task alone, with the float net's predictions, or with BWRF's mixed nets.
 
-With z the network's logits, z_F its float partner's or those of another teacher, KL(p ‖ q) at temperature τ (times τ², Hinton et al. 2015):
+With z the network's logits, z_F its float partner's or those of a teacher (the mean of several), KL(p ‖ q) at
+temperature τ (times τ², Hinton et al. 2015):
 
 - task: CE(z, y).
 - float: CE(z, y) + β·KL(z_F ‖ z). The control for BWRF: the same teacher, no mixed nets.
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from train.config import DistillationConfig
 from train.model import RepVGG
-from train.partner import FloatPartner
+from train.partner import Ensemble, FloatPartner
 
 # (network, images, labels) -> loss, a scalar
 Objective = Callable[[RepVGG, Tensor, Tensor], Tensor]
@@ -34,7 +35,7 @@ def make_objective(
     *,
     label_smoothing: float,
     partner: FloatPartner | None = None,
-    teacher: FloatPartner | None = None,
+    teacher: FloatPartner | Ensemble | None = None,
 ) -> Objective:
     """The loss that a phase's `distillation` names.
 
@@ -72,7 +73,7 @@ class TaskObjective:
 class FloatDistillation(TaskObjective):
     """The task and a float net's predictions."""
 
-    def __init__(self, teacher: FloatPartner, config: DistillationConfig, label_smoothing: float) -> None:
+    def __init__(self, teacher: FloatPartner | Ensemble, config: DistillationConfig, label_smoothing: float) -> None:
         super().__init__(label_smoothing)
         self.teacher, self.config = teacher, config
 
@@ -92,7 +93,7 @@ class BlockwiseReplacement(FloatDistillation):
         config: DistillationConfig,
         label_smoothing: float,
         *,
-        teacher: FloatPartner | None = None,
+        teacher: FloatPartner | Ensemble | None = None,
     ) -> None:
         super().__init__(teacher or partner, config, label_smoothing)
         self.partner = partner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,25 @@ class FloatPartner(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the whole float net, without gradient."""
         return self.tail(images, stages_done=0)
+
+
+class Ensemble(nn.Module):
+    """Several float nets as one teacher: the mean of their logits (Hinton et al. 2015, section 2's geometric mean)."""
+
+    def __init__(self, members: Sequence[FloatPartner]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Mean logits (N, classes), without gradient."""
+        return torch.stack([member(images) for member in self.members]).mean(dim=0)
+
+
+def load_teachers(sources: Sequence[str], description: ModelDescription) -> FloatPartner | Ensemble:
+    """The float net of the only source, or an ensemble of all (ConfigError as in `load_teacher`)."""
+    teachers = [load_teacher(source, description) for source in sources]
+    return teachers[0] if len(teachers) == 1 else Ensemble(teachers)
 
 
 def load_teacher(source: str, description: ModelDescription) -> FloatPartner:

@@ -99,7 +99,7 @@ class ScaledLevels(torch.autograd.Function):
     """level · step, with LSQ's gradients (Esser et al. 2020): straight through inside the range, the step's scaled by `gain`.
 
     ∂(level · step)/∂step = level − x / step inside [lowest, highest], level outside. With `clips` False the gradient of
-    `x` also passes outside the range.
+    `x` also passes outside the range. Where `fixed` (all, or a mask like `x`) x has no gradient and does not enter step's.
     """
 
     @staticmethod
@@ -111,23 +111,25 @@ class ScaledLevels(torch.autograd.Function):
         lowest: int,
         highest: int,
         gain: float,
-        frozen: bool,
+        fixed: bool | Tensor,
         clips: bool,
     ) -> Tensor:
-        ctx.save_for_backward(x, step, level)
-        ctx.lowest, ctx.highest, ctx.gain, ctx.frozen, ctx.clips = lowest, highest, gain, frozen, clips
+        ctx.fixed = fixed if isinstance(fixed, bool) else None
+        ctx.save_for_backward(x, step, level, *([] if isinstance(fixed, bool) else [fixed]))
+        ctx.lowest, ctx.highest, ctx.gain, ctx.clips = lowest, highest, gain, clips
         return level * step
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, step, level = ctx.saved_tensors
+        x, step, level, *mask = ctx.saved_tensors
         rest = (None,) * 6
-        if ctx.frozen:
+        if ctx.fixed:
             return None, sum_to(gradient * level, step) * ctx.gain, *rest
+        learns = gradient.masked_fill(mask[0], 0) if mask else gradient
         ratio = x / step
-        inside = gradient * ((ratio >= ctx.lowest) & (ratio <= ctx.highest))
+        inside = learns * ((ratio >= ctx.lowest) & (ratio <= ctx.highest))
         slope = torch.addcmul(gradient * level, inside, ratio, value=-1)
-        return inside if ctx.clips else gradient, sum_to(slope, step) * ctx.gain, *rest
+        return inside if ctx.clips else learns, sum_to(slope, step) * ctx.gain, *rest
 
 
 def sum_to(gradient: Tensor, step: Tensor) -> Tensor:

@@ -54,14 +54,13 @@ class UniformWeightQuantizer(WeightQuantizer):
             if not self.frozen:
                 self.indices.copy_(self.kept(self._nearest(weight / step)))
             level = self.indices.to(weight.dtype) * self.spacing + self.lowest
-        frozen = bool(self.frozen)
-        quantized = ScaledLevels.apply(weight, step, level, self.lowest, self.highest, gain, frozen, True)
-        if self.held is None or frozen:
-            return quantized
-        # a held weight is its level times the step: no gradient of its own, the step's without the latent weight
-        return torch.where(
-            self.held, ScaledLevels.apply(weight, step, level, self.lowest, self.highest, gain, True, True), quantized
-        )
+        return ScaledLevels.apply(weight, step, level, self.lowest, self.highest, gain, self._fixed(), True)
+
+    def _fixed(self) -> bool | Tensor:
+        """All weights once frozen, else those that are held: such a weight is its level times the step."""
+        if self.frozen or self.held is None:
+            return bool(self.frozen)
+        return self.held
 
     def _nearest(self, ratio: Tensor) -> Tensor:
         """Index of the nearest level of weights in grid steps."""

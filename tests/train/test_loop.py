@@ -272,6 +272,30 @@ def test_both_phases_learn_from_a_teacher_and_resume_to_the_same_bytes(whole, tm
         assert sha256_file(first / name) == sha256_file(second / name) != sha256_file(whole / name)
 
 
+def test_a_list_of_one_teacher_is_that_teacher_and_a_second_one_changes_what_is_learnt(whole, tmp_path):
+    hashes = []
+    first, second = str(whole), str(tmp_path / "one")
+    for name, teachers in (("one", [first]), ("string", first), ("two", [first, second])):
+        folder = tmp_path / name
+        folder.mkdir()
+        taught = taught_recipe(whole).model_dump(mode="json")
+        for phase in ("float_phase", "qat_phase"):
+            taught["train"][phase]["distillation"]["teacher"] = teachers
+        recipe = TrainingRecipe.model_validate(taught)
+        assert recipe.sources() == sorted({teachers} if isinstance(teachers, str) else set(teachers))
+        train_model(recipe, folder, key="key", recipe_sha256="", quiet=True)
+        hashes.append(sha256_file(folder / "qat.safetensors"))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize("teachers", [[], [3]])
+def test_an_empty_list_of_teachers_is_refused(teachers):
+    with pytest.raises(ValueError, match="teacher"):
+        taught = recipe().model_dump(mode="json")
+        taught["train"]["float_phase"]["distillation"] = {"kind": "float", "teacher": teachers}
+        TrainingRecipe.model_validate(taught)
+
+
 def test_a_teacher_of_other_classes_is_refused(whole, tmp_path):
     description = json.loads((whole / "model.json").read_text())
     teacher = tmp_path / "teacher"

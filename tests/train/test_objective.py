@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tests.train.small_networks import small_network
 from train.config import DistillationConfig
 from train.objective import BlockwiseReplacement, divergence, make_objective
-from train.partner import FloatPartner
+from train.partner import Ensemble, FloatPartner
 from train.qat import start_qat
 
 IMAGES = torch.randint(0, 256, (6, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -125,6 +125,18 @@ def test_a_teacher_of_another_size_replaces_the_partners_predictions(pair, kind)
     outputs = [logits] if kind == "float" else [*mixed, logits]
     taught = sum(divergence(teacher(IMAGES / 255), output, 1.0) for output in outputs)
     torch.testing.assert_close(found, (F.cross_entropy(logits, LABELS) + taught) / (1 + len(outputs)))
+
+
+def test_several_teachers_teach_the_mean_of_their_logits(pair):
+    network, _ = pair
+    members = [FloatPartner(small_network(seed=seed)) for seed in (7, 8)]
+    teacher, images = Ensemble(members), IMAGES / 255
+    torch.testing.assert_close(teacher(images), (members[0](images) + members[1](images)) / 2)
+    config = DistillationConfig(kind="float", teacher=["zoo:a", "zoo:b"], float_weight=3.0)
+    found = make_objective(config, label_smoothing=0.0, teacher=teacher)(network, images, LABELS)
+    logits = network(images)
+    taught = divergence(teacher(images), logits, 1.0)
+    assert found.item() == pytest.approx((F.cross_entropy(logits, LABELS) + 3 * taught).item() / 4, rel=1e-5)
 
 
 def test_teacher_runs_in_bf16_under_autocast():
