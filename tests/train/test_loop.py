@@ -290,9 +290,9 @@ def test_a_list_of_one_teacher_is_that_teacher_and_a_second_one_changes_what_is_
 
 @pytest.mark.parametrize("teachers", [[], [3]])
 def test_an_empty_list_of_teachers_is_refused(teachers):
+    taught = recipe().model_dump(mode="json")
+    taught["train"]["float_phase"]["distillation"] = {"kind": "float", "teacher": teachers}
     with pytest.raises(ValueError, match="teacher"):
-        taught = recipe().model_dump(mode="json")
-        taught["train"]["float_phase"]["distillation"] = {"kind": "float", "teacher": teachers}
         TrainingRecipe.model_validate(taught)
 
 
