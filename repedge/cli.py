@@ -19,10 +19,11 @@ from repedge import __version__
 from repedge.fit.options import EXAMPLES as FIT_EXAMPLES
 from repedge.fit.options import add_fit
 from repedge.folder_lock import unlock_folders
+from repedge.import_errors import describe_import_error
 from repedge.interrupt import exit_status, interrupt_behind, termination_as_interrupt, what_next
 from repedge.suggesting_parser import SuggestingParser
 from repedge.target_table import EXAMPLE as TARGET_EXAMPLE
-from train.errors import PipelineError
+from train.errors import PipelineError, ToolMissing
 
 REMEDIES = {
     errno.ENOSPC: "free space on that disk, or give a folder on another",
@@ -280,6 +281,9 @@ def _report_end(error: BaseException, verb: str) -> int:
         print(f"error: {describe_os_error(error)}", file=sys.stderr)
         _drop_stdout()
         return 2
+    if isinstance(error, ImportError) and (message := describe_import_error(error)):
+        print(f"error: {message}", file=sys.stderr)
+        return ToolMissing.exit_code
     traceback.print_exception(error)  # a bug: the trace is what a maintainer needs
     print("error: this is a bug in repedge; please report it with the lines above", file=sys.stderr)
     return 3

@@ -157,6 +157,38 @@ def test_a_missing_tool_is_exit_3_with_its_package(tmp_path, monkeypatch, capsys
     assert "qemu-system-arm" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("No module named 'tvm'", name="tvm"), "Python package apache-tvm: not installed"),
+        (
+            ImportError("libz.so.1: cannot open shared object file", name="onnx.onnx_cpp2py_export"),
+            "Python package onnx: installed, but does not load: libz.so.1: cannot open shared object file",
+        ),
+    ],
+)
+def test_a_python_package_that_cannot_be_imported_is_exit_3_with_the_remedy(
+    error, message, tmp_path, monkeypatch, capsys
+):
+    def run(options):
+        raise error
+
+    monkeypatch.setattr("repedge.cli._commands", lambda: {"doctor": run})
+    assert main(["doctor"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}; this step needs it; run `make setup`") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("no", name="train.gone"), ImportError("cannot import name 'x'")])
+def test_a_module_of_our_own_that_is_missing_is_a_bug(error, monkeypatch, capsys):
+    def run(options):
+        raise error
+
+    monkeypatch.setattr("repedge.cli._commands", lambda: {"doctor": run})
+    assert main(["doctor"]) == 3
+    assert "this is a bug in repedge" in capsys.readouterr().err
+
+
 def test_a_folder_of_another_user_is_exit_2_with_the_remedy(tmp_path, monkeypatch, capsys):
     def refuse(path, *arguments, **options):
         raise PermissionError(13, "Permission denied", str(path))
