@@ -25,12 +25,13 @@ from repedge.commit import git_commit
 from train.artefact import write_json
 from train.augment import augment
 from train.checkpoint import ModelDescription, build_network
+from train.compiling import compile_step
 from train.config import AugmentConfig, TrainingRecipe
 from train.ema import MovingAverage
 from train.evaluate import to_input
 from train.objective import make_objective
 from train.partner import FloatPartner
-from train.phase import PhaseRun, compile_step, make_optimizer
+from train.phase import PhaseRun, make_optimizer
 from train.qat import start_qat
 
 HERE = Path(__file__).parent

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +12,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from train.augment import augment
+from train.compiling import compile_failures, compile_step
 from train.config import PhaseConfig, TrainingRecipe
 from train.ema import MovingAverage
-from train.errors import ConfigError, TrainingDiverged
+from train.errors import TrainingDiverged
 from train.evaluate import to_input, top1
 from train.log import TrainingLog
 from train.model import RepVGG
@@ -109,7 +107,8 @@ class PhaseRun:
             compile_step(self.live)
         for epoch in range(first_epoch, self.config.epochs):
             started = time.monotonic()
-            loss = self._train_epoch(splits, epoch, progress)
+            with compile_failures():  # what is compiled is compiled at its first use
+                loss = self._train_epoch(splits, epoch, progress)
             facts: dict[str, Any] = {"phase": self.live.phase, "epoch": epoch + 1, "loss": loss}
             if len(splits.validation_labels):
                 facts["validation_top1"] = top1(
@@ -157,21 +156,6 @@ class PhaseRun:
         self.average.update(self.live, step=self.step)
         self.step += 1
         return value
-
-
-def compile_step(network: RepVGG) -> None:
-    """Let torch fuse the network's elementwise work; the first step then takes about half a minute."""
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        raise ConfigError(
-            "train: compile true needs a C++ compiler, found neither g++ nor clang++; install one or set compile: false"
-        )
-    headers = Path(sysconfig.get_path("include"))
-    if not (headers / "Python.h").exists():
-        raise ConfigError(
-            f"train: compile true needs Python's C headers, found no Python.h in {headers}; "
-            "install libpython3-dev or set compile: false"
-        )
-    network.compile_training()
 
 
 def epoch_generator(seed: int, phase: str, epoch: int) -> Generator:

@@ -12,6 +12,7 @@ import torch
 import train.loop
 from train.artefact import read_manifest, sha256_file
 from train.checkpoint import load_network
+from train.compiling import compile_failures
 from train.config import (
     AugmentConfig,
     DataConfig,
@@ -23,7 +24,7 @@ from train.config import (
     TrainingRecipe,
 )
 from train.dataset import Dataset
-from train.errors import ArtefactError, ConfigError, TrainingDiverged
+from train.errors import ArtefactError, ConfigError, ToolFailed, TrainingDiverged
 from train.loop import make_splits, train_model
 from train.phase import make_optimizer
 from train.split import split_validation
@@ -337,11 +338,27 @@ def test_bf16_training_stays_close_to_float32_and_keeps_float32_parameters(whole
     assert {tensor.dtype for tensor in load_network(tmp_path, "float").parameters()} == {torch.float32}
 
 
+def test_a_step_that_cannot_be_compiled_is_one_error():
+    torch._dynamo.reset()
+    with compile_failures():  # nothing else is caught
+        pass
+    with pytest.raises(RuntimeError, match="other"), compile_failures():
+        raise RuntimeError("other")
+
+    def broken(graph, inputs):
+        raise OSError(28, "No space left on device")
+
+    step = torch.compile(torch.nn.functional.relu, backend=broken)
+    message = r"No space left on device.*; give TORCHINDUCTOR_CACHE_DIR a folder"
+    with pytest.raises(ToolFailed, match=message), compile_failures():
+        step(torch.ones(2))
+
+
 def test_compile_without_a_compiler_or_pythons_headers_is_told_before_the_first_step(tmp_path, monkeypatch):
-    monkeypatch.setattr("train.phase.sysconfig.get_path", lambda name: str(tmp_path))
-    monkeypatch.setattr("train.phase.shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("train.compiling.sysconfig.get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("train.compiling.shutil.which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(ConfigError, match=r"found no Python.h in .*; install libpython3-dev or set compile: false"):
         train_model(recipe(compile=True), tmp_path / "run", key="k", recipe_sha256="r", quiet=True)
-    monkeypatch.setattr("train.phase.shutil.which", lambda name: None)
+    monkeypatch.setattr("train.compiling.shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match=r"found neither g\+\+ nor clang\+\+"):
         train_model(recipe(compile=True), tmp_path / "other", key="k", recipe_sha256="r", quiet=True)
