@@ -28,6 +28,7 @@ ALLOWED = {
     "dict_type": "a mapping, as {key: value}",
     "finite_number": "a finite number",
 }
+KIND = re.compile(r"(literal|list)\[.*|str")  # how pydantic names the kinds of value that one key allows
 BOUNDS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -42,12 +43,15 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
 
 
 def _merged(problems: Sequence[Any]) -> list[dict[str, Any]]:
-    """The problems, those of several lists of words for one key as one: pydantic tells of each list by itself."""
+    """The problems, those of several kinds of value allowed for one key as one: pydantic tells of each kind by itself."""
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     for number, problem in enumerate(problems):
-        place = tuple(part for part in problem["loc"] if not str(part).startswith("literal["))
-        key = place if problem["type"] == "literal_error" else (*place, number)
-        if key in merged:
+        place = tuple(part for part in problem["loc"] if not KIND.fullmatch(str(part)))
+        several = place != problem["loc"] or problem["type"] == "literal_error"
+        key = place if several else (*place, number)
+        if key in merged and problem["type"] != "literal_error":
+            merged[key] = merged[key] | {"or": _rule(problem).removeprefix("allowed is ")}
+        elif key in merged:
             expected = f"{merged[key]['ctx']['expected']}, {problem['ctx']['expected']}"
             merged[key] = merged[key] | {"ctx": {"expected": expected}}
         else:
@@ -68,7 +72,7 @@ def _explain(problem: Any, root: type[BaseModel]) -> str:
         return f"{place}: {problem['ctx']['error']}"  # a rule over several keys names them itself
     if kind == "model_type":
         return f"{place}: found {_short(found)}; allowed is a section with the keys {', '.join(keys_at(root, problem['loc']))}"
-    return f"{place}: found {_short(found)}; {_rule(problem)}"
+    return f"{place}: found {_short(found)}; {_rule(problem)}{', or ' + problem['or'] if 'or' in problem else ''}"
 
 
 def _rule(problem: Any) -> str:
@@ -79,6 +83,8 @@ def _rule(problem: Any) -> str:
         return f"allowed is {words} {context[key]}"
     if kind in ALLOWED:
         return f"allowed is {ALLOWED[kind]}"
+    if kind == "too_short":
+        return f"allowed is a list of at least {context['min_length']}"
     if kind == "literal_error":
         literals = re.findall(r"'([^']*)'", context["expected"])
         hint = _nearest(str(problem["input"]), literals)

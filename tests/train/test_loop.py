@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 import train.loop
 from train.artefact import read_manifest, sha256_file
@@ -28,6 +29,7 @@ from train.errors import ArtefactError, ConfigError, ToolFailed, TrainingDiverge
 from train.loop import make_splits, train_model
 from train.phase import make_optimizer
 from train.split import split_validation
+from train.validation import explain
 
 EPOCHS = 3
 
@@ -289,12 +291,16 @@ def test_a_list_of_one_teacher_is_that_teacher_and_a_second_one_changes_what_is_
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-@pytest.mark.parametrize("teachers", [[], [3]])
-def test_an_empty_list_of_teachers_is_refused(teachers):
+@pytest.mark.parametrize(
+    ("teachers", "allowed"),
+    [([], "found []; allowed is text, or a list of at least 1"), (3, "found 3; allowed is text, or a list, as [a, b]")],
+)
+def test_what_names_no_teacher_is_one_line(teachers, allowed):
     taught = recipe().model_dump(mode="json")
     taught["train"]["float_phase"]["distillation"] = {"kind": "float", "teacher": teachers}
-    with pytest.raises(ValueError, match="teacher"):
+    with pytest.raises(ValidationError) as raised:
         TrainingRecipe.model_validate(taught)
+    assert explain(raised.value, TrainingRecipe) == f"  train.float_phase.distillation.teacher: {allowed}"
 
 
 def test_a_teacher_of_other_classes_is_refused(whole, tmp_path):
