@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 OURS = ("repedge", "train", "convert", "deploy")
-# what is imported -> what pip installs, where they differ
+# what is imported -> what pip installs, where more than "_" and "-" differs
 DISTRIBUTIONS = {
-    "ai_edge_litert": "ai-edge-litert",
     "ethosu": "ethos-u-vela",
     "google": "protobuf",
     "PIL": "pillow",
-    "tflite_runtime": "tflite-runtime",
     "tvm": "apache-tvm",
     "tvm_ffi": "apache-tvm-ffi",
     "yaml": "PyYAML",
@@ -21,7 +19,7 @@ def describe_import_error(error: ImportError) -> str | None:
     package = (error.name or "").partition(".")[0]
     if not package or package in OURS:
         return None
-    name = DISTRIBUTIONS.get(package, package)
+    name = DISTRIBUTIONS.get(package, package.replace("_", "-"))
     missing = isinstance(error, ModuleNotFoundError) and error.name == package
     found = "not installed" if missing else f"installed, but does not load: {error}"
     return (
