@@ -31,7 +31,8 @@ from train.ema import MovingAverage
 from train.evaluate import to_input
 from train.objective import make_objective
 from train.partner import FloatPartner
-from train.phase import PhaseRun, make_optimizer
+from train.optimizer import make_optimizer
+from train.phase import PhaseRun
 from train.qat import start_qat
 
 HERE = Path(__file__).parent

@@ -137,11 +137,14 @@ class DistillationConfig(Section):
 
 
 class PhaseConfig(Section):
-    """One training phase: SGD with momentum or AdamW, warm-up, cosine to zero, EMA of the weights."""
+    """One training phase: SGD with momentum, AdamW or Muon, warm-up, cosine to zero, EMA of the weights."""
 
     epochs: int = Field(ge=0)
     batch_size: int = Field(128, ge=2)
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd: Nesterov; adamw: β₂ = 0.99, `momentum` is β₁")
+    optimizer: Literal["sgd", "adamw", "muon"] = Field(
+        "sgd",
+        description="sgd: Nesterov; adamw: β₂ = 0.99, `momentum` is β₁; muon: orthogonalised kernel steps, rates near 0.02, float phase only",
+    )
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
@@ -158,7 +161,7 @@ class PhaseConfig(Section):
 class QatPhaseConfig(PhaseConfig):
     """The QAT phase: without a teacher it distils from its own float net."""
 
-    optimizer: Literal["sgd", "adamw"] = Field(
+    optimizer: Literal["sgd", "adamw"] = Field(  # type: ignore[assignment]
         "adamw", description="a merged net has no norm left to even its gradients out: adamw does; rates near 0.001"
     )
     learning_rate: float = Field(0.0015, gt=0)
@@ -283,6 +286,15 @@ class TrainingRecipe(Section):
     norm: NormConfig = NormConfig()
     train: TrainConfig = TrainConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+
+    @model_validator(mode="after")
+    def _muon_needs_norms(self) -> TrainingRecipe:
+        if self.train.float_phase.optimizer == "muon" and self.norm.kind == "mimic":
+            raise ValueError(
+                "train.float_phase.optimizer muon holds kernels at one size, but norm.kind mimic puts no norm behind them; "
+                "allowed with it are sgd and adamw"
+            )
+        return self
 
     def sources(self) -> list[str]:
         """The trained models that this training starts from or learns from."""

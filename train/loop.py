@@ -36,7 +36,8 @@ from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
 from train.model import RepVGG
 from train.objective import Objective, make_objective
 from train.partner import FloatPartner, load_teachers
-from train.phase import PhaseRun, Splits, Watch, make_optimizer, steps_per_epoch
+from train.optimizer import make_optimizer
+from train.phase import PhaseRun, Splits, Watch, steps_per_epoch
 from train.progress import Progress
 from train.qat import finish_qat, start_qat
 from train.resume import RESUME_FILE, Position, load_position, restore, save_position

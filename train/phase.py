@@ -1,4 +1,4 @@
-"""One training phase: epochs of SGD on augmented batches, an average of the weights, a validation after each epoch."""
+"""One training phase: epochs of steps on augmented batches, an average of the weights, a validation after each epoch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from train.augment import augment
 from train.compiling import compile_failures, compile_step
@@ -37,38 +37,6 @@ class Splits:
     train_labels: Tensor
     validation_images: Tensor
     validation_labels: Tensor
-
-
-ADAM_SECOND_MOMENTUM = 0.99  # phases are short: a few hundred steps an epoch
-
-
-def make_optimizer(network: RepVGG, config: PhaseConfig, *, codebook_factor: float) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; weight decay on kernels only (and γ of identities on request), a rate of their own for codebooks."""
-    groups: dict[str, list[nn.Parameter]] = {"kernels": [], "codebooks": [], "others": []}
-    steps: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        if name.endswith("weight_quantizer.step") and config.optimizer == "adamw":
-            steps.append(parameter)
-            continue
-        decays = parameter.ndim > 1 or (network.norm.decay_identity and name.endswith("norm_identity.weight"))
-        kind = "codebooks" if name.endswith("centroids") else "kernels" if decays else "others"
-        groups[kind].append(parameter)
-    described = [
-        {"params": groups["kernels"], "weight_decay": config.weight_decay, "factor": 1.0},
-        {"params": groups["codebooks"], "weight_decay": 0.0, "factor": codebook_factor},
-        {"params": groups["others"], "weight_decay": 0.0, "factor": 1.0},
-    ]
-    # AdamW moves by the rate whatever the gradient: a uniform quantizer's step moves by that share of itself
-    described += [
-        {"params": [step], "weight_decay": 0.0, "factor": float(step.detach().abs().mean())} for step in steps
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(
-            described, lr=config.learning_rate, betas=(config.momentum, ADAM_SECOND_MOMENTUM), fused=True
-        )
-    return torch.optim.SGD(
-        described, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
-    )
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

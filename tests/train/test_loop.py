@@ -27,21 +27,22 @@ from train.config import (
 from train.dataset import Dataset
 from train.errors import ArtefactError, ConfigError, ToolFailed, TrainingDiverged
 from train.loop import make_splits, train_model
-from train.phase import make_optimizer
+from train.optimizer import make_optimizer
 from train.split import split_validation
 from train.validation import explain
 
 EPOCHS = 3
 
 
-def recipe(**phase: float) -> TrainingRecipe:
+def recipe(**phase: float | str) -> TrainingRecipe:
+    optimizer = phase.pop("float_optimizer", "sgd")
     settings = {"batch_size": 16, "learning_rate": 0.05, **phase}
     return TrainingRecipe(
         seed=3,
         data=DataConfig(augment=AugmentConfig(shift_pixels=1, rotate_degrees=5, horizontal_flip=True, cutout_pixels=2)),
         model=ModelConfig(widths=(4, 8), depths=(1, 2), strides=(1, 2)),
         train=TrainConfig(
-            float_phase=PhaseConfig(epochs=EPOCHS, warmup_epochs=1, **settings),
+            float_phase=PhaseConfig(epochs=EPOCHS, warmup_epochs=1, optimizer=optimizer, **settings),
             qat_phase=QatPhaseConfig(epochs=EPOCHS, **settings),
             threads=1,
         ),
@@ -70,7 +71,7 @@ def whole(small_dataset, tmp_path_factory):
     return folder
 
 
-def run(folder, *, resume: bool = False, key: str = "key", **phase: float):
+def run(folder, *, resume: bool = False, key: str = "key", **phase: float | str):
     return train_model(recipe(**phase), folder, key=key, recipe_sha256="", resume=resume, quiet=True)
 
 
@@ -166,6 +167,18 @@ def test_resume_with_another_recipe_is_an_error(tmp_path, monkeypatch):
 def test_resume_of_a_finished_training_changes_nothing(whole):
     first = read_manifest(whole)
     assert run(whole, resume=True) == first == read_manifest(whole, verify=True)
+
+
+def test_training_with_muon_resumes_to_the_same_bytes(tmp_path, monkeypatch):
+    run(tmp_path / "whole", float_optimizer="muon")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, EPOCHS - 2)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "resumed", float_optimizer="muon")
+    run(tmp_path / "resumed", float_optimizer="muon", resume=True)
+    folders = [tmp_path / name for name in ("whole", "resumed")]
+    assert sha256_file(folders[0] / "float.safetensors") == sha256_file(folders[1] / "float.safetensors")
+    assert read_manifest(folders[0]).metrics["accuracy"]["float_train"]["top1"] > 60
 
 
 def test_diverging_loss_is_an_error_with_a_remedy_and_leaves_no_manifest(tmp_path):

@@ -7,7 +7,7 @@ import torch
 
 from tests.train.small_networks import small_network
 from train.config import QatPhaseConfig, QuantizeConfig, WeightQuantizerConfig
-from train.phase import make_optimizer
+from train.optimizer import make_optimizer
 from train.qat import guide_quantizers, start_qat
 
 
