@@ -30,8 +30,8 @@ from train.config import AugmentConfig, TrainingRecipe
 from train.ema import MovingAverage
 from train.evaluate import to_input
 from train.objective import make_objective
-from train.partner import FloatPartner
 from train.optimizer import make_optimizer
+from train.partner import FloatPartner
 from train.phase import PhaseRun
 from train.qat import start_qat
 

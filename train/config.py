@@ -161,7 +161,7 @@ class PhaseConfig(Section):
 class QatPhaseConfig(PhaseConfig):
     """The QAT phase: without a teacher it distils from its own float net."""
 
-    optimizer: Literal["sgd", "adamw"] = Field(  # type: ignore[assignment]
+    optimizer: Literal["sgd", "adamw"] = Field(
         "adamw", description="a merged net has no norm left to even its gradients out: adamw does; rates near 0.001"
     )
     learning_rate: float = Field(0.0015, gt=0)

@@ -35,8 +35,8 @@ from train.evaluate import top1
 from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
 from train.model import RepVGG
 from train.objective import Objective, make_objective
-from train.partner import FloatPartner, load_teachers
 from train.optimizer import make_optimizer
+from train.partner import FloatPartner, load_teachers
 from train.phase import PhaseRun, Splits, Watch, steps_per_epoch
 from train.progress import Progress
 from train.qat import finish_qat, start_qat

@@ -41,7 +41,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "orthogonal": False})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """One step from the gradients that are there; no closure is taken."""
         assert closure is None
         for group in self.param_groups:
@@ -76,5 +76,7 @@ def _orthogonal_steps(steps: list[Tensor]) -> list[Tensor]:
     found: dict[int, Tensor] = {}
     for shape, numbers in by_shape.items():
         matrices = torch.stack([steps[number].reshape(shape[0], -1) for number in numbers])
-        found |= {number: matrix.reshape(shape) for number, matrix in zip(numbers, orthogonalise(matrices), strict=True)}
+        found |= {
+            number: matrix.reshape(shape) for number, matrix in zip(numbers, orthogonalise(matrices), strict=True)
+        }
     return [found[number] for number in range(len(steps))]
