@@ -52,13 +52,13 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Hash of the whole recipe: a changed schedule is another cell."""
-        return sha256_json(self.recipe.model_dump(mode="json"))
+        """Hash of the whole recipe: a changed schedule is another cell. A null takes no part, so that a new option leaves finished cells valid."""
+        return sha256_json(self.recipe.model_dump(mode="json", exclude_none=True))
 
     @property
     def float_key(self) -> str:
         """Hash of all that the float phase depends on: cells that share it share a float net."""
-        recipe = self.recipe.model_dump(mode="json")
+        recipe = self.recipe.model_dump(mode="json", exclude_none=True)
         return sha256_json(
             {
                 "float_phase": recipe["train"]["float_phase"],

@@ -17,6 +17,8 @@ LEVELS = {
     "cluster": "QAT, ClusterQAT",
     "lsq": "QAT, LSQ",
 }
+MUON_ROWS = (("ptq-uniform", 4), ("ptq-kmeans", 4), ("cluster", 4), ("cluster", 2))
+SHAPES_FLOAT = ("size", "optimizer")  # factors beside the norm that a float net depends on
 KERNELS: tuple[tuple[str, Callable[[Line], float | None]], ...] = (
     ("max identity ratio, γ/σ before any bound", lambda line: line.get("identity_ratio_max")),
     ("max identity scale, as merged", lambda line: line.get("identity_scale_max")),
@@ -26,55 +28,60 @@ KERNELS: tuple[tuple[str, Callable[[Line], float | None]], ...] = (
 
 
 def outlier_section(results: Results) -> str:
-    """The table of the claim, then kurtosis layer by layer."""
-    rows = [kernel_row(results, name, measure) for name, measure in KERNELS]
-    rows.append(float_row(results))
-    rows += [accuracy_row(results, quantizer, bits) for quantizer in LEVELS for bits in WIDTHS]
+    """The table of the claim, kurtosis layer by layer, then the claim once more where Muon trains the float net."""
     header = ["", "seeds", PLAIN, str(results.norm), f"{results.norm} − {PLAIN}", "missing"]
-    return "\n\n".join(
-        [
-            f"## The outlier repaired: {PLAIN} against {results.norm}",
-            "Differences are paired over seeds. Accuracies on the validation split.",
-            table(header, rows),
-            "Kurtosis of every layer's merged kernel (3 = normally distributed):",
-            kurtosis_table(results),
-        ]
-    )
+    rows = [*kernel_rows(results), *(accuracy_row(results, q, bits) for q in LEVELS for bits in WIDTHS)]
+    parts = [
+        f"## The outlier repaired: {PLAIN} against {results.norm}",
+        "Differences are paired over seeds. Accuracies on the validation split.",
+        table(header, rows),
+        "Kurtosis of every layer's merged kernel (3 = normally distributed):",
+        kurtosis_table(results),
+    ]
+    if "optimizer" in results.grid.default:
+        muon = {"optimizer": "muon"}
+        rows = [*kernel_rows(results, **muon), *(accuracy_row(results, *which, **muon) for which in MUON_ROWS)]
+        parts += ["The same where Muon trains the float net:", table(header, rows)]
+    return "\n\n".join(parts)
 
 
-def float_nets(results: Results, norm: Value) -> Seeds:
-    """One line per seed of a norm, whatever its quantizer: cells of one seed share their float net."""
+def float_nets(results: Results, norm: Value, **choice: Value) -> Seeds:
+    """One line per seed of a norm (and a choice of what shapes float nets), whatever its quantizer: cells of one seed share their float net."""
+    wanted = {factor: results.grid.default[factor] for factor in SHAPES_FLOAT if factor in results.grid.default}
+    wanted |= {**choice, "norm": norm}
     lines: dict[Value, Line] = {}
     for line in results.lines:
-        usual = all(
-            line.get(factor) == results.grid.default[factor] for factor in ("size",) if factor in results.grid.default
-        )
-        if usual and line.get("norm") == norm and "top1_float" in line:
+        if all(line.get(factor) == value for factor, value in wanted.items()) and "top1_float" in line:
             lines.setdefault(line.get("seed", 0), line)
     if lines:
         return Seeds(lines)
-    found = results.find(norm=norm)
+    found = results.find(norm=norm, **choice)
     return Seeds({}, found.pruned, found.missing)
 
 
-def kernel_row(results: Results, name: str, measure: Callable[[Line], float | None]) -> list[str]:
+def kernel_rows(results: Results, **choice: Value) -> list[list[str]]:
+    """What the kernels of both norms show, and the float nets' accuracy."""
+    return [*(kernel_row(results, *fact, **choice) for fact in KERNELS), float_row(results, **choice)]
+
+
+def kernel_row(results: Results, name: str, measure: Callable[[Line], float | None], **choice: Value) -> list[str]:
     """One fact of the kernels under both norms."""
-    found = [float_nets(results, norm) for norm in (PLAIN, results.norm)]
+    found = [float_nets(results, norm, **choice) for norm in (PLAIN, results.norm)]
     values = [
         {seed: value for seed, line in seeds.lines.items() if (value := measure(line)) is not None} for seeds in found
     ]
     return _compared(name, values[0], values[1], found)
 
 
-def float_row(results: Results) -> list[str]:
+def float_row(results: Results, **choice: Value) -> list[str]:
     """Accuracy of the float nets under both norms."""
-    found = [float_nets(results, norm) for norm in (PLAIN, results.norm)]
+    found = [float_nets(results, norm, **choice) for norm in (PLAIN, results.norm)]
     return _compared("float accuracy", found[0].values("top1_float"), found[1].values("top1_float"), found)
 
 
-def accuracy_row(results: Results, quantizer: str, bits: int) -> list[str]:
+def accuracy_row(results: Results, quantizer: str, bits: int, **choice: Value) -> list[str]:
     """Accuracy at one width under both norms."""
-    found = [results.find(norm=norm, quantizer=quantizer, weight_bits=bits) for norm in (PLAIN, results.norm)]
+    found = [results.find(norm=norm, quantizer=quantizer, weight_bits=bits, **choice) for norm in (PLAIN, results.norm)]
     values = [seeds.values("top1_validation") for seeds in found]
     return _compared(f"{LEVELS[quantizer]} W{bits}", values[0], values[1], found)
 

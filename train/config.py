@@ -119,6 +119,12 @@ class DistillationConfig(Section):
     teacher: str | Annotated[list[str], Field(min_length=1)] | None = Field(
         None, description="run folder or zoo:NAME, or a list of them (an ensemble); the float phase needs one"
     )
+    views: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="augmented views of each image, seen in turn; the teacher sees each once and its logits are kept. null: new views every epoch",
+    )
     temperature: float = Field(1.0, gt=0, description="of both softmaxes in the divergences")
     float_weight: float = Field(1.0, ge=0, description="β: KL(float net ‖ each trained output)")
     mixed_task_weight: float = Field(0.5, ge=0, description="bwrf α: cross-entropy of the mixed-precision outputs")
@@ -131,8 +137,11 @@ class DistillationConfig(Section):
 
     @model_validator(mode="after")
     def _teaches(self) -> DistillationConfig:
-        if self.teacher is not None and self.kind == "none":
-            raise ValueError("distillation.teacher is given but kind is none; set distillation.kind to float or bwrf")
+        for name in ("teacher", "views"):
+            if getattr(self, name) is not None and self.kind == "none":
+                raise ValueError(
+                    f"distillation.{name} is given but kind is none; set distillation.kind to float or bwrf"
+                )
         return self
 
 

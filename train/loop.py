@@ -27,21 +27,21 @@ from train.checkpoint import (
     save_description,
     save_network,
 )
-from train.config import TrainingRecipe
+from train.config import PhaseConfig, TrainingRecipe
 from train.dataset import Dataset, load_dataset
 from train.ema import MovingAverage
 from train.errors import ConfigError
 from train.evaluate import top1
 from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
 from train.model import RepVGG
-from train.objective import Objective, make_objective
+from train.objective import make_objective
 from train.optimizer import make_optimizer
-from train.partner import FloatPartner, load_teachers
-from train.phase import PhaseRun, Splits, Watch, steps_per_epoch
+from train.partner import FloatPartner, Teacher, ViewTeacher, load_teachers
+from train.phase import PhaseRun, Watch, steps_per_epoch
 from train.progress import Progress
 from train.qat import finish_qat, start_qat
-from train.resume import RESUME_FILE, Position, load_position, restore, save_position
-from train.split import split_validation
+from train.resume import RESUME_FILE, Position, Trained, load_position, restore, save_position
+from train.split import make_splits, to_tensors
 from train.start import adopt_float_net, adopt_quantized, adopted_accuracy, same_float_net
 from train.zoo import training_folder
 
@@ -111,20 +111,6 @@ def _clear(folder: Path) -> None:
     if folder.is_dir():
         remove_temporaries(folder, FILES)
     shutil.rmtree(folder / TENSORBOARD_FOLDER, ignore_errors=True)
-
-
-def make_splits(recipe: TrainingRecipe, dataset: Dataset, device: str) -> Splits:
-    """Training and validation images as tensors; the test split stays out of reach."""
-    train, validation = split_validation(dataset.train_labels, share=recipe.data.validation_share, seed=recipe.seed)
-    return Splits(
-        *_tensors(dataset.train_images[train], dataset.train_labels[train], device),
-        *_tensors(dataset.train_images[validation], dataset.train_labels[validation], device),
-    )
-
-
-def _tensors(images: np.ndarray, labels: np.ndarray, device: str) -> tuple[Tensor, Tensor]:
-    """(uint8 (N, C, H, W), stored channels last; int64 (N,))."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2), torch.from_numpy(labels.astype(np.int64)).to(device)
 
 
 @dataclass
@@ -209,22 +195,27 @@ class _Training:
         phase: Phase = "float" if live.phase == "float" else "qat"
         config = self.recipe.train.float_phase if phase == "float" else self.recipe.train.qat_phase
         factor = self.recipe.quantize.weights.codebook_learning_rate_factor
+        teacher = self._teacher(config)
+        views = teacher if isinstance(teacher, ViewTeacher) else None
         run = PhaseRun(
             self.recipe,
             live,
             MovingAverage(live, config.ema_decay),
             make_optimizer(live, config, codebook_factor=factor),
-            self._objective(phase),
+            make_objective(
+                config.distillation, label_smoothing=config.label_smoothing, partner=self.partner, teacher=teacher
+            ),
             self.watch,
+            view_teacher=views,
         )
+        state = Trained(live, run.average.network, run.optimizer, views)
         first_epoch = 0
         if found is not None:
-            restore(found[1], live=live, average=run.average.network, optimizer=run.optimizer)
+            restore(found[1], state)
             first_epoch, run.step = found[0].epochs_done, found[0].step
 
         def keep(epochs_done: int) -> None:
-            position = Position(self.key, phase, epochs_done, run.step)
-            save_position(self.folder, position, live=live, average=run.average.network, optimizer=run.optimizer)
+            save_position(self.folder, Position(self.key, phase, epochs_done, run.step), state)
 
         assert self.log is not None and self.progress is not None
         run.run(self.splits, first_epoch=first_epoch, log=self.log, progress=self.progress, after_epoch=keep)
@@ -232,16 +223,17 @@ class _Training:
             finish_qat(run.average.network, self._calibration_images())
         save_network(self.folder, run.average.network)
 
-    def _objective(self, phase: Phase) -> Objective:
-        phases = self.recipe.train
-        config = phases.float_phase if phase == "float" else phases.qat_phase
-        teachers = config.distillation.teachers
-        return make_objective(
-            config.distillation,
-            label_smoothing=config.label_smoothing,
-            partner=self.partner,
-            teacher=load_teachers(teachers, self.description).to(self.device) if teachers else None,
-        )
+    def _teacher(self, config: PhaseConfig) -> Teacher | None:
+        """The nets that the phase names; None is the partner alone, seeing every epoch's own views."""
+        distillation = config.distillation
+        if distillation.kind == "none":
+            return None
+        sources = distillation.teachers
+        teacher = load_teachers(sources, self.description).to(self.device) if sources else self.partner
+        if distillation.views is None or teacher is None:
+            return teacher
+        images, classes = len(self.splits.train_labels), len(self.description.class_names)
+        return ViewTeacher(teacher, views=distillation.views, images=images, classes=classes).to(self.device)
 
     def close(self) -> None:
         """Close log and progress bar, also after an interruption."""
@@ -254,7 +246,7 @@ class _Training:
 def _finish(training: _Training, recipe_sha256: str, *, measure_test: bool) -> Manifest:
     """Measure validation and (if wanted) test split on what was written, write the manifest, remove the resume state."""
     dataset, folder = training.dataset, training.folder
-    test = _tensors(dataset.test_images, dataset.test_labels, "cpu")
+    test = to_tensors(dataset.test_images, dataset.test_labels, "cpu")
     splits = training.splits
     validation = splits.validation_images.cpu(), splits.validation_labels.cpu()
     accuracy: dict[str, Any] = {}

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from train.config import DistillationConfig
 from train.model import RepVGG
-from train.partner import Ensemble, FloatPartner
+from train.partner import FloatPartner, Teacher
 
 # (network, images, labels) -> loss, a scalar
 Objective = Callable[[RepVGG, Tensor, Tensor], Tensor]
@@ -35,7 +35,7 @@ def make_objective(
     *,
     label_smoothing: float,
     partner: FloatPartner | None = None,
-    teacher: FloatPartner | Ensemble | None = None,
+    teacher: Teacher | None = None,
 ) -> Objective:
     """The loss that a phase's `distillation` names.
 
@@ -73,7 +73,7 @@ class TaskObjective:
 class FloatDistillation(TaskObjective):
     """The task and a float net's predictions."""
 
-    def __init__(self, teacher: FloatPartner | Ensemble, config: DistillationConfig, label_smoothing: float) -> None:
+    def __init__(self, teacher: Teacher, config: DistillationConfig, label_smoothing: float) -> None:
         super().__init__(label_smoothing)
         self.teacher, self.config = teacher, config
 
@@ -93,7 +93,7 @@ class BlockwiseReplacement(FloatDistillation):
         config: DistillationConfig,
         label_smoothing: float,
         *,
-        teacher: FloatPartner | Ensemble | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         super().__init__(teacher or partner, config, label_smoothing)
         self.partner = partner

@@ -69,6 +69,45 @@ class Ensemble(nn.Module):
         return torch.stack([member(images) for member in self.members]).mean(dim=0)
 
 
+class ViewTeacher(nn.Module):
+    """A teacher that sees each of a few augmented views of an image once and remembers its logits.
+
+    `select` says which images' views the next call is for. What is remembered, `logits` (views, images, classes) in
+    float32 where `known` (views, images), belongs to the training's state.
+    """
+
+    def __init__(self, teacher: FloatPartner | Ensemble, *, views: int, images: int, classes: int) -> None:
+        super().__init__()
+        self.teacher, self.views = teacher, views
+        self.logits: Tensor
+        self.known: Tensor
+        self.register_buffer("logits", torch.zeros(views, images, classes))
+        self.register_buffer("known", torch.zeros(views, images, dtype=torch.bool))
+        self._selected: tuple[int, Tensor] = 0, torch.arange(0)
+
+    def select(self, view: int, images: Tensor) -> None:
+        """The next batch is this view of these images (their numbers)."""
+        self._selected = view, images.to(self.logits.device)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of the selected views, without gradient."""
+        view, numbers = self._selected
+        missing = ~self.known[view, numbers]
+        if missing.any():
+            self.logits[view, numbers[missing]] = self.teacher(images[missing]).float()
+            self.known[view, numbers] = True
+        return self.logits[view, numbers]
+
+    @property
+    def remembered(self) -> dict[str, Tensor]:
+        """The part of the state that training changes."""
+        return {"logits": self.logits, "known": self.known}
+
+
+Teacher = FloatPartner | Ensemble | ViewTeacher
+
+
 def load_teachers(sources: Sequence[str], description: ModelDescription) -> FloatPartner | Ensemble:
     """The float net of the only source, or an ensemble of all (ConfigError as in `load_teacher`)."""
     teachers = [load_teacher(source, description) for source in sources]

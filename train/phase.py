@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from train.augment import augment
+from train.augment import Draws, apply_draws, draw
 from train.compiling import compile_failures, compile_step
 from train.config import PhaseConfig, TrainingRecipe
 from train.ema import MovingAverage
@@ -20,23 +20,16 @@ from train.evaluate import to_input, top1
 from train.log import TrainingLog
 from train.model import RepVGG
 from train.objective import Objective
+from train.partner import ViewTeacher
 from train.progress import Progress
 from train.qat import guide_quantizers
 from train.schedule import learning_rate
+from train.split import Splits
 
 # called with the facts of each epoch; what it raises ends the training, which can be resumed
 Watch = Callable[[dict[str, Any]], None]
 PHASE_NUMBERS = {"float": 1, "qat": 2}
-
-
-@dataclass(frozen=True)
-class Splits:
-    """uint8 images (N, C, H, W), channels last, and int64 labels (N,), on the training device."""
-
-    train_images: Tensor
-    train_labels: Tensor
-    validation_images: Tensor
-    validation_labels: Tensor
+VIEW_STREAM = (1,)  # apart from the epochs' own numbers
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -55,6 +48,7 @@ class PhaseRun:
     objective: Objective
     watch: Watch | None = None
     step: int = 0
+    view_teacher: ViewTeacher | None = None  # the objective's, where the recipe limits the views
 
     @property
     def config(self) -> PhaseConfig:
@@ -90,18 +84,38 @@ class PhaseRun:
 
     def _train_epoch(self, splits: Splits, epoch: int, progress: Progress) -> float:
         """Mean training loss of one epoch."""
-        generator = epoch_generator(self.recipe.seed, self.live.phase, epoch)
         steps = steps_per_epoch(len(splits.train_labels), self.config.batch_size)
         self.live.train()
         total = 0.0
-        for batch in _batches(len(splits.train_labels), self.config.batch_size, steps, generator):
+        for images, labels in self._batches(splits, epoch, steps):
             if self.live.phase == "qat":
                 weights = self.recipe.quantize.weights
                 guide_quantizers(self.live, self.step, steps_per_epoch=steps, epochs=self.config.epochs, config=weights)
-            images = augment(to_input(splits.train_images[batch]), self.recipe.data.augment, generator=generator)
-            total += self.train_step(images, splits.train_labels[batch], steps_per_epoch=steps)
+            total += self.train_step(images, labels, steps_per_epoch=steps)
             progress.step()
         return total / steps
+
+    def _batches(self, splits: Splits, epoch: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's augmented batches, (images, labels); where a view teacher needs it, it hears which views they are."""
+        config, images = self.recipe.data.augment, len(splits.train_labels)
+        generator = epoch_generator(self.recipe.seed, self.live.phase, epoch)
+        view, of_view = self._view(epoch, images)
+        for batch in _orders(images, self.config.batch_size, steps, generator):
+            if of_view is None:
+                draws = draw(config, len(batch), generator=generator)
+            else:
+                draws = of_view.of(batch)
+                assert self.view_teacher is not None
+                self.view_teacher.select(view, batch)
+            yield apply_draws(to_input(splits.train_images[batch]), config, draws), splits.train_labels[batch]
+
+    def _view(self, epoch: int, images: int) -> tuple[int, Draws | None]:
+        """Which view of every image the epoch shows; (0, None) where each epoch draws its own."""
+        if self.view_teacher is None:
+            return 0, None
+        view = epoch % self.view_teacher.views
+        generator = epoch_generator(self.recipe.seed, self.live.phase, view, stream=VIEW_STREAM)
+        return view, draw(self.recipe.data.augment, images, generator=generator)
 
     def train_step(self, images: Tensor, labels: Tensor, *, steps_per_epoch: int) -> float:
         """One step on a batch of (N, C, H, W) pixel / 255; returns its loss."""
@@ -126,13 +140,13 @@ class PhaseRun:
         return value
 
 
-def epoch_generator(seed: int, phase: str, epoch: int) -> Generator:
+def epoch_generator(seed: int, phase: str, epoch: int, *, stream: tuple[int, ...] = ()) -> Generator:
     """The random numbers of one epoch (order of the images, augmentation); it depends on nothing before it."""
-    state = np.random.SeedSequence([seed, PHASE_NUMBERS[phase], epoch]).generate_state(1, np.uint64)
+    state = np.random.SeedSequence([seed, PHASE_NUMBERS[phase], epoch, *stream]).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0]) >> 1)
 
 
-def _batches(images: int, batch_size: int, steps: int, generator: Generator) -> Iterator[Tensor]:
+def _orders(images: int, batch_size: int, steps: int, generator: Generator) -> Iterator[Tensor]:
     order = torch.randperm(images, generator=generator)
     for number in range(steps):
         yield order[number * batch_size : (number + 1) * batch_size]

@@ -1,7 +1,8 @@
 """The state of an unfinished training, in one safetensors file: enough to go on exactly where it stopped.
 
 Random numbers need no state: every epoch seeds its own generator from (recipe seed, phase, epoch). Tensors are named
-`live.*` and `average.*` (the two networks) and `optimizer.<state>.<parameter>`; phase, epoch and key lie in the metadata.
+`live.*` and `average.*` (the two networks), `optimizer.<state>.<parameter>` and, where a teacher's logits are
+kept, `taught.*`; phase, epoch and key lie in the metadata.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from train.checkpoint import Phase, load_state, save_state
 from train.errors import ArtefactError
+from train.partner import ViewTeacher
 
 RESUME_FILE = "resume.safetensors"
 
@@ -30,21 +32,26 @@ class Position:
     step: int
 
 
-def save_position(
-    folder: Path,
-    position: Position,
-    *,
-    live: torch.nn.Module,
-    average: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-) -> None:
+@dataclass(frozen=True)
+class Trained:
+    """All that an epoch of a phase changes."""
+
+    live: torch.nn.Module
+    average: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    view_teacher: ViewTeacher | None = None
+
+
+def save_position(folder: Path, position: Position, trained: Trained) -> None:
     """Write the state; an earlier one is replaced as a whole."""
-    state: dict[str, Tensor] = {f"live.{name}": tensor for name, tensor in live.state_dict().items()}
-    state |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    for name, parameter in live.named_parameters():
-        for kind, value in optimizer.state.get(parameter, {}).items():
+    state: dict[str, Tensor] = {f"live.{name}": tensor for name, tensor in trained.live.state_dict().items()}
+    state |= {f"average.{name}": tensor for name, tensor in trained.average.state_dict().items()}
+    for name, parameter in trained.live.named_parameters():
+        for kind, value in trained.optimizer.state.get(parameter, {}).items():
             if value is not None:
                 state[f"optimizer.{kind}.{name}"] = value
+    if trained.view_teacher is not None:
+        state |= {f"taught.{name}": tensor for name, tensor in trained.view_teacher.remembered.items()}
     save_state(folder / RESUME_FILE, state, {"position": json.dumps(vars(position))})
 
 
@@ -67,17 +74,18 @@ def load_position(folder: Path, key: str) -> tuple[Position, dict[str, Tensor]] 
     return position, state
 
 
-def restore(
-    state: dict[str, Tensor], *, live: torch.nn.Module, average: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
+def restore(state: dict[str, Tensor], trained: Trained) -> None:
     """Put a loaded state into networks and optimizer that were built the same way."""
-    live.load_state_dict(_below(state, "live."))
-    average.load_state_dict(_below(state, "average."))
-    parameters = dict(live.named_parameters())
+    trained.live.load_state_dict(_below(state, "live."))
+    trained.average.load_state_dict(_below(state, "average."))
+    parameters = dict(trained.live.named_parameters())
     for key, value in _below(state, "optimizer.").items():
         kind, name = key.split(".", 1)
         parameter = parameters[name]
-        optimizer.state[parameter][kind] = _like(value, parameter) if value.ndim else value.to(parameter.device)
+        trained.optimizer.state[parameter][kind] = _like(value, parameter) if value.ndim else value.to(parameter.device)
+    if trained.view_teacher is not None:
+        for name, tensor in trained.view_teacher.remembered.items():
+            tensor.copy_(state[f"taught.{name}"])
 
 
 def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,16 +27,17 @@ from train.config import (
 )
 from train.dataset import Dataset
 from train.errors import ArtefactError, ConfigError, ToolFailed, TrainingDiverged
-from train.loop import make_splits, train_model
+from train.loop import train_model
 from train.optimizer import make_optimizer
-from train.split import split_validation
+from train.partner import FloatPartner
+from train.split import make_splits, split_validation
 from train.validation import explain
 
 EPOCHS = 3
 
 
-def recipe(**phase: float | str) -> TrainingRecipe:
-    optimizer = phase.pop("float_optimizer", "sgd")
+def recipe(**phase: Any) -> TrainingRecipe:
+    optimizer, qat = phase.pop("float_optimizer", "sgd"), phase.pop("qat", {})
     settings = {"batch_size": 16, "learning_rate": 0.05, **phase}
     return TrainingRecipe(
         seed=3,
@@ -43,7 +45,7 @@ def recipe(**phase: float | str) -> TrainingRecipe:
         model=ModelConfig(widths=(4, 8), depths=(1, 2), strides=(1, 2)),
         train=TrainConfig(
             float_phase=PhaseConfig(epochs=EPOCHS, warmup_epochs=1, optimizer=optimizer, **settings),
-            qat_phase=QatPhaseConfig(epochs=EPOCHS, **settings),
+            qat_phase=QatPhaseConfig(epochs=EPOCHS, **{**settings, **qat}),
             threads=1,
         ),
     )
@@ -71,7 +73,7 @@ def whole(small_dataset, tmp_path_factory):
     return folder
 
 
-def run(folder, *, resume: bool = False, key: str = "key", **phase: float | str):
+def run(folder, *, resume: bool = False, key: str = "key", **phase: Any):
     return train_model(recipe(**phase), folder, key=key, recipe_sha256="", resume=resume, quiet=True)
 
 
@@ -85,6 +87,18 @@ def interrupt_after(monkeypatch, saves: int) -> None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train.loop, "save_position", save)
+
+
+def count_images_seen(monkeypatch) -> list[int]:
+    """[images that float partners have seen]."""
+    original, seen = FloatPartner.forward, [0]
+
+    def forward(self, images):
+        seen[0] += len(images)
+        return original(self, images)
+
+    monkeypatch.setattr(FloatPartner, "forward", forward)
+    return seen
 
 
 def test_finished_folder_holds_both_checkpoints_logs_and_the_metrics(whole, small_dataset):
@@ -179,6 +193,24 @@ def test_training_with_muon_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     folders = [tmp_path / name for name in ("whole", "resumed")]
     assert sha256_file(folders[0] / "float.safetensors") == sha256_file(folders[1] / "float.safetensors")
     assert read_manifest(folders[0]).metrics["accuracy"]["float_train"]["top1"] > 60
+
+
+def test_views_come_round_and_a_resumed_training_keeps_what_the_teacher_said(tmp_path, monkeypatch):
+    taught = {"distillation": {"kind": "float", "views": 2}}
+    seen = count_images_seen(monkeypatch)
+    run(tmp_path / "whole", qat=taught)
+    assert 80 <= seen[0] / 2 <= 90  # two views of 90 images in batches of 16; the odd images may wait for their turn
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, EPOCHS + 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "resumed", qat=taught)
+    seen[0] = 0
+    run(tmp_path / "resumed", qat=taught, resume=True)
+    assert seen[0] <= 10
+    folders = [tmp_path / name for name in ("whole", "resumed")]
+    assert sha256_file(folders[0] / "qat.safetensors") == sha256_file(folders[1] / "qat.safetensors")
+    run(tmp_path / "other", qat={"distillation": {"kind": "float"}})
+    assert sha256_file(tmp_path / "other" / "qat.safetensors") != sha256_file(folders[0] / "qat.safetensors")
 
 
 def test_diverging_loss_is_an_error_with_a_remedy_and_leaves_no_manifest(tmp_path):
