@@ -12,7 +12,7 @@ from benchmarks.accuracy_goals import against_uniform, best_uniform, float_cost,
 from benchmarks.accuracy_grid import Grid, cells_of
 from benchmarks.accuracy_lookup import Results
 from benchmarks.accuracy_outlier import bit_curves, outlier_section
-from benchmarks.accuracy_products import FLAGSHIPS, flagship_goal, step_goals
+from benchmarks.accuracy_products import FLAGSHIPS, flagship_goal, integer_accuracies, step_goals
 from benchmarks.accuracy_rivals import RIVALS, default_section, noise, rival_row, rivals_section
 from benchmarks.accuracy_statistics import at_most, lower_end_above, noise_of_one
 from benchmarks.accuracy_tables import page, write_tables
@@ -282,6 +282,23 @@ def test_flagships_are_the_best_on_validation_among_those_that_fit():
     assert goal.measured == f"91.60 %, {model.weight_bytes:,} B (`b`)"
     assert str(goal.verdict) == "reached"
     assert flagship_goal(FLAGSHIPS[0], (large,)).verdict is None
+
+
+def test_a_flagship_is_judged_by_its_integer_model_where_that_was_run(tmp_path):
+    model = (
+        load_index()
+        .models[0]
+        .model_copy(update={"size": "m", "weight_bits": 4, "activation_bits": 8, "weight_bytes": 1, "top1_test": 91.6})
+    )
+    rows = [{"backend": "host_c", "images": images, "top1": top1} for images, top1 in ((500, 99.0), (10_000, 91.4))]
+    (tmp_path / "exactness.json").write_text(json.dumps({"nets": [{"model_sha256": model.sha256, "rows": rows}]}))
+    proved = integer_accuracies(tmp_path / "exactness.json")
+    assert proved == {model.sha256: 91.4}
+    judged = flagship_goal(FLAGSHIPS[0], (model,), proved)
+    assert (judged.measured.split(",")[0], str(judged.verdict)) == ("91.40 %", "**missed**")
+    assert judged.where.endswith("integer model")
+    assert str(flagship_goal(FLAGSHIPS[0], (model,)).verdict) == "reached"
+    assert integer_accuracies(tmp_path / "none.json") == {}
 
 
 def test_step_costs_come_from_the_training_benchmark(tmp_path):
