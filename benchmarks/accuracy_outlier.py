@@ -39,8 +39,8 @@ def outlier_section(results: Results) -> str:
         kurtosis_table(results),
     ]
     if "optimizer" in results.grid.default:
-        muon = {"optimizer": "muon"}
-        rows = [*kernel_rows(results, **muon), *(accuracy_row(results, *which, **muon) for which in MUON_ROWS)]
+        muon: dict[str, Value] = {"optimizer": "muon"}
+        rows = [*kernel_rows(results, **muon), *(accuracy_row(results, q, bits, **muon) for q, bits in MUON_ROWS)]
         parts += ["The same where Muon trains the float net:", table(header, rows)]
     return "\n\n".join(parts)
 
@@ -61,7 +61,8 @@ def float_nets(results: Results, norm: Value, **choice: Value) -> Seeds:
 
 def kernel_rows(results: Results, **choice: Value) -> list[list[str]]:
     """What the kernels of both norms show, and the float nets' accuracy."""
-    return [*(kernel_row(results, *fact, **choice) for fact in KERNELS), float_row(results, **choice)]
+    facts = [kernel_row(results, name, measure, **choice) for name, measure in KERNELS]
+    return [*facts, float_row(results, **choice)]
 
 
 def kernel_row(results: Results, name: str, measure: Callable[[Line], float | None], **choice: Value) -> list[str]:
