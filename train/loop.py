@@ -224,7 +224,7 @@ class _Training:
         save_network(self.folder, run.average.network)
 
     def _teacher(self, config: PhaseConfig) -> Teacher | None:
-        """The nets that the phase names; None is the partner alone, seeing every epoch's own views."""
+        """What the phase learns from: the nets that it names, else the float partner; None where it does not distil."""
         distillation = config.distillation
         if distillation.kind == "none":
             return None
