@@ -209,7 +209,8 @@ class WeightQuantizerConfig(Section):
         0.01,
         gt=0,
         lt=1,
-        description="cluster, lsq, lsq_plus, uniq: a weight whose entry turns back more often per step is held; null: none is",
+        description="cluster, lsq, lsq_plus, uniq: a weight whose entry turns back more often per step is held; null: none is, "
+        "nor with bit_width 8",
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from train.config import WeightQuantizerConfig
-from train.oscillation import OscillationHold
+from train.oscillation import OscillationHold, holds_weights
 
 SMALLEST_SCALE = 1e-8  # an all-zero kernel still has a scale > 0
 
@@ -37,8 +37,7 @@ class WeightQuantizer(nn.Module, ABC):
         self.scale_size = shape[0] if config.per_channel_scale else 1
         self.register_buffer("indices", torch.zeros(shape, dtype=torch.uint8))
         self.register_buffer("frozen", torch.tensor(False))
-        holds = self.can_hold and config.oscillation_threshold is not None
-        self.oscillation = OscillationHold(shape) if holds else None
+        self.oscillation = OscillationHold(shape) if self.can_hold and holds_weights(config) else None
 
     @abstractmethod
     def initialise(self, weight: Tensor) -> None:

@@ -85,3 +85,9 @@ def test_the_step_of_a_held_weight_learns_from_its_level_alone():
 def test_nothing_is_held_without_a_threshold_or_where_all_levels_move(method, threshold):
     config = WeightQuantizerConfig(method=method, oscillation_threshold=threshold)
     assert make_weight_quantizer((4, 2, 3, 3), 4, config).held is None
+
+
+def test_an_8_bit_net_holds_nothing_and_the_8_bit_ends_of_a_narrower_one_do():
+    for inner, holds in ((8, False), (7, True), (2, True)):
+        quantizer = make_weight_quantizer((4, 2, 3, 3), 8, WeightQuantizerConfig(bit_width=inner))
+        assert (quantizer.held is not None) == holds
