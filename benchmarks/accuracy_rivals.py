@@ -52,6 +52,13 @@ RIVALS = (
         ("none",),
         ({}, {"weight_bits": 2}, {"quantizer": "lsq", "weight_bits": 2}),
     ),
+    Rival(
+        "distillation, softer and weighed more",
+        "wrapper",
+        "taught",
+        ("float",),
+        BITS,
+    ),
     Rival("MimicNorm", "norm", "mimic", ("oabn",)),
     Rival("QARepVGG", "norm", "qarep", ("oabn",)),
     Rival("holding what oscillates", "quantizer", "cluster", ("cluster-no-hold",), BITS),
