@@ -210,7 +210,7 @@ class WeightQuantizerConfig(Section):
         gt=0,
         lt=1,
         description="cluster, lsq, lsq_plus, uniq: a weight whose entry turns back more often per step is held; null: none is, "
-        "nor with bit_width 8",
+        "nor where all layers have 8 bits",
     )
 
 

@@ -5,7 +5,7 @@ net's kernels keep jumping at any learning rate. Iterative weight freezing (Nage
 such a weight for good at its average place. There a weight is rounded to a uniform level; here its place is the index
 of its entry, which ascends with the entry's value.
 
-A net of 8-bit layers holds nothing: entries lie so close that ordinary learning turns back and forth between them too,
+A net of nothing but 8-bit layers holds nothing: entries lie so close that ordinary learning turns back and forth between them too,
 and most of the net would stop learning for a jump that rounding at the end makes as well.
 """
 
@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from train.config import WeightQuantizerConfig
 
 FINEST_HELD = 7  # bits: docs/training.md, "Weights that swing", has the figures for 8
-
 MOMENTUM = 0.01  # of both moving averages
 START_FACTOR = 4.0  # the threshold falls from this multiple of its last value, as in the paper (0.04 to 0.01)
 HOLD_FROM = 0.1  # share of the phase in which nothing is held: averages are young, codebooks still move
 
 
 def holds_weights(config: WeightQuantizerConfig) -> bool:
-    """Whether weights are held in a net of this recipe: its threshold is set, and its inner layers are narrow enough."""
-    return config.oscillation_threshold is not None and config.bit_width <= FINEST_HELD
+    """Whether weights are held in a net of this recipe: its threshold is set, and a layer of it is narrow enough."""
+    narrowest = min(config.bit_width, config.first_bit_width, config.last_bit_width, *config.layers.values())
+    return config.oscillation_threshold is not None and narrowest <= FINEST_HELD
 
 
 class OscillationHold(nn.Module):

@@ -91,3 +91,8 @@ def test_an_8_bit_net_holds_nothing_and_the_8_bit_ends_of_a_narrower_one_do():
     for inner, holds in ((8, False), (7, True), (2, True)):
         quantizer = make_weight_quantizer((4, 2, 3, 3), 8, WeightQuantizerConfig(bit_width=inner))
         assert (quantizer.held is not None) == holds
+
+
+def test_an_8_bit_recipe_holds_where_a_layer_of_it_is_narrower():
+    config = WeightQuantizerConfig(bit_width=8, layers={"stage2.0": 2})
+    assert make_weight_quantizer((4, 2, 3, 3), 2, config).held is not None
