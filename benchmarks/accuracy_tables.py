@@ -16,6 +16,7 @@ from benchmarks.accuracy_plots import Dot, dot_plot, line_plot
 from benchmarks.accuracy_products import flagship_goals, step_goals
 from benchmarks.accuracy_rivals import default_section, rivals_section, summary_lines
 from benchmarks.accuracy_statistics import NOTHING, half_interval, paired, shown, table
+from benchmarks.accuracy_zoo import zoo_section
 from train.artefact import write_text
 from train.zoo import INDEX_FILE, ZOO
 
@@ -66,6 +67,7 @@ def page(
         outlier_section(results),
         LOSSES_TEXT,
         loss_table(results),
+        zoo_section(zoo),
         "## ClusterQAT against uniform steps\n\n" + uniform_table(results),
         default_section(results),
         rivals_section(results, folder),
@@ -74,7 +76,7 @@ def page(
     ]
     for factor in results.grid.star:
         parts += [factor_table(results, factor), *([images[factor]] if factor in images else [])]
-    return "\n\n".join([*parts, missing_cells(results), all_cells(results)]) + "\n"
+    return "\n\n".join([*(part for part in parts if part), missing_cells(results), all_cells(results)]) + "\n"
 
 
 def summary(results: Results, goals: list[Goal]) -> str:

@@ -78,12 +78,17 @@ class ViewTeacher(nn.Module):
 
     def __init__(self, teacher: FloatPartner | Ensemble, *, views: int, images: int, classes: int) -> None:
         super().__init__()
-        self.teacher, self.views = teacher, views
+        self.teacher = teacher
         self.logits: Tensor
         self.known: Tensor
         self.register_buffer("logits", torch.zeros(views, images, classes))
         self.register_buffer("known", torch.zeros(views, images, dtype=torch.bool))
         self._selected: tuple[int, Tensor] = 0, torch.arange(0)
+
+    @property
+    def views(self) -> int:
+        """How many views of each image there are."""
+        return len(self.logits)
 
     def select(self, view: int, images: Tensor) -> None:
         """The next batch is this view of these images (their numbers)."""

@@ -16,7 +16,9 @@ from benchmarks.accuracy_products import FLAGSHIPS, flagship_goal, integer_accur
 from benchmarks.accuracy_rivals import RIVALS, default_section, noise, rival_row, rivals_section
 from benchmarks.accuracy_statistics import at_most, lower_end_above, noise_of_one
 from benchmarks.accuracy_tables import page, write_tables
-from train.zoo import load_index
+from benchmarks.accuracy_zoo import zoo_section
+from train.artefact import write_json
+from train.zoo import ZooIndex, load_index
 
 SEEDS = [0, 1, 2, 3, 4]
 PRODUCTS = [
@@ -299,6 +301,23 @@ def test_a_flagship_is_judged_by_its_integer_model_where_that_was_run(tmp_path):
     assert judged.where.endswith("integer model")
     assert str(flagship_goal(FLAGSHIPS[0], (model,)).verdict) == "reached"
     assert integer_accuracies(tmp_path / "none.json") == {}
+
+
+def test_the_zoos_losses_are_of_the_float_net_that_each_came_from(tmp_path):
+    float_net, quantized = (
+        next(m for m in load_index().models if m.name == f"cifar10-m-{kind}") for kind in ("float", "w4a8")
+    )
+    models = [
+        float_net.model_copy(update={"top1_test": 91.0}),
+        quantized.model_copy(update={"top1_float": 91.0, "top1_test": 90.8}),
+    ]
+    write_json(tmp_path / "index.json", ZooIndex(models=tuple(models)).model_dump())
+    assert "| `m` | 91.00 | – | 90.80 (0.20) | – | – | – |" in zoo_section(tmp_path, tmp_path / "none.json")
+    rows = [{"backend": "host_c", "images": 10_000, "top1": 91.1}]
+    (tmp_path / "exactness.json").write_text(json.dumps({"nets": [{"model_sha256": quantized.sha256, "rows": rows}]}))
+    assert "| 91.10* (-0.10) |" in zoo_section(tmp_path, tmp_path / "exactness.json")
+    assert "| goal of the loss |  |  | 0.3 | 0.7 | 1.5 | 0.7 |" in zoo_section(tmp_path)
+    assert zoo_section(tmp_path / "none") == ""
 
 
 def test_step_costs_come_from_the_training_benchmark(tmp_path):
