@@ -27,6 +27,7 @@ FLOAT_COST = 0.2
 LOSSES = ((4, 8, 0.3), (3, 8, 0.7), (2, 8, 1.5), (4, 4, 0.7))  # weight bits, activation bits, points
 BEHIND = -0.3  # lower end of the interval of ClusterQAT − best uniform
 FEW_BITS = (4, 3, 2)
+OF_WIDTHS = ("quantizer", "weight_bits", "activation_bits")  # factors that `other_losses` leaves alone
 UNIFORM = ("lsq", "lsq-plus", "uniq", "heq")
 
 
@@ -147,6 +148,29 @@ def loss_table(results: Results) -> str:
         "",
     ]
     return table(header, rows)
+
+
+def other_losses(results: Results) -> str:
+    """The losses where one factor differs from the default; only rows of two seeds or more with their own float reference."""
+    rows = []
+    choices = [
+        (factor, value) for factor, values in results.grid.star.items() if factor not in OF_WIDTHS for value in values
+    ]
+    for (factor, value), (weight_bits, activation_bits, limit) in itertools.product(choices, LOSSES):
+        seeds = results.find(**{factor: value}, weight_bits=weight_bits, activation_bits=activation_bits)
+        for split, (_, of_cell) in SPLITS.items():
+            losses = results.losses(seeds, split)
+            if len(losses) < 2:
+                continue
+            lines = [line for seed, line in seeds.lines.items() if seed in losses]
+            references = [reference for line in lines if (reference := results.reference(line, split)[0]) is not None]
+            columns = [
+                shown(values) for values in (references, [line[of_cell] for line in lines], list(losses.values()))
+            ]
+            name = f"W{weight_bits}A{activation_bits}"
+            verdict = at_most(list(losses.values()), limit)
+            rows.append([f"{factor} {value}", name, split, len(losses), *columns, limit, verdict])
+    return table(["choice", "", "split", "seeds", "reference", "quantized", "loss", "goal", ""], rows)
 
 
 def best_uniform(results: Results, weight_bits: int) -> tuple[str | None, Seeds]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmarks.accuracy import HERE
-from benchmarks.accuracy_goals import against_uniform, best_uniform, float_cost, loss_goal
+from benchmarks.accuracy_goals import against_uniform, best_uniform, float_cost, loss_goal, other_losses
 from benchmarks.accuracy_grid import Grid, cells_of
 from benchmarks.accuracy_lookup import Results
 from benchmarks.accuracy_outlier import bit_curves, outlier_section
@@ -92,6 +92,15 @@ def test_losses_are_below_the_net_trained_on_where_that_is_the_better_one(grid, 
     goal = loss_goal(Results(grid, lines), 4, 8, 0.3)
     assert goal.measured == "0.20 ± 0.02 points"  # spread 0.01 · sqrt(2.5), t 2.776, five seeds
     assert goal.where == "validation, 5 seeds, 3 QAT epochs" and goal.missing == ""
+
+
+def test_losses_of_other_choices_need_two_seeds_and_their_own_float_reference(grid, lines):
+    found = other_losses(Results(grid, lines))
+    assert "| norm bn | W4A8 | validation | 5 | 85.60 ± 0.20 | 85.40 ± 0.18 | 0.20 ± 0.02 | 0.3 | reached |" in found
+    assert "| norm bn | W3A8 |" in found and "**missed**" in found
+    assert "norm mimic" not in found and "quantizer" not in found  # one seed; a factor of widths
+    lines = without(lines, norm="bn", quantizer="float")
+    assert "norm bn" not in other_losses(Results(grid, lines))
 
 
 def test_a_goal_is_judged_after_the_longest_schedule_of_which_two_seeds_were_run(grid):
