@@ -122,17 +122,17 @@ def loss_table(results: Results) -> str:
         seeds = our_cells(results, weight_bits, activation_bits, epochs)
         name = f"W{weight_bits}A{activation_bits}"
         for split, (of_float, of_cell) in SPLITS.items():
-            losses = results.losses(seeds, split)
+            judged = results.judged(seeds, split)
+            losses = [reference - quantized for reference, quantized in judged.values()]
             trained_on = {s: r for s, r in ((s, results.trained_on(line)) for s, line in seeds.lines.items()) if r}
-            references = [results.reference(line, split)[0] for seed, line in seeds.lines.items() if seed in losses]
             columns = [
                 list(seeds.values(of_float).values()),
                 [line[of_cell] for line in trained_on.values() if of_cell in line],
-                [value for value in references if value is not None],
+                [reference for reference, _ in judged.values()],
                 list(seeds.values(of_cell).values()),
             ]
-            verdict = at_most(list(losses.values()), limit) or seeds.state or "not measured"
-            measured = [*map(shown, columns), shown(list(losses.values()))]
+            verdict = at_most(losses, limit) or seeds.state or "not measured"
+            measured = [*map(shown, columns), shown(losses)]
             rows.append([name, epochs, split, len(losses), *measured, limit, verdict])
     header = [
         "",
@@ -152,24 +152,17 @@ def loss_table(results: Results) -> str:
 
 def other_losses(results: Results) -> str:
     """The losses where one factor differs from the default; only rows of two seeds or more with their own float reference."""
+    star = results.grid.star
+    choices = [(factor, value) for factor in star if factor not in OF_WIDTHS for value in star[factor]]
     rows = []
-    choices = [
-        (factor, value) for factor, values in results.grid.star.items() if factor not in OF_WIDTHS for value in values
-    ]
-    for (factor, value), (weight_bits, activation_bits, limit) in itertools.product(choices, LOSSES):
+    for (factor, value), (weight_bits, activation_bits, limit), split in itertools.product(choices, LOSSES, SPLITS):
         seeds = results.find(**{factor: value}, weight_bits=weight_bits, activation_bits=activation_bits)
-        for split, (_, of_cell) in SPLITS.items():
-            losses = results.losses(seeds, split)
-            if len(losses) < 2:
-                continue
-            lines = [line for seed, line in seeds.lines.items() if seed in losses]
-            references = [reference for line in lines if (reference := results.reference(line, split)[0]) is not None]
-            columns = [
-                shown(values) for values in (references, [line[of_cell] for line in lines], list(losses.values()))
-            ]
-            name = f"W{weight_bits}A{activation_bits}"
-            verdict = at_most(list(losses.values()), limit)
-            rows.append([f"{factor} {value}", name, split, len(losses), *columns, limit, verdict])
+        judged = results.judged(seeds, split).values()
+        if len(judged) > 1:
+            losses = [reference - quantized for reference, quantized in judged]
+            columns = [[reference for reference, _ in judged], [quantized for _, quantized in judged], losses]
+            choice, width = f"{factor} {value}", f"W{weight_bits}A{activation_bits}"
+            rows.append([choice, width, split, len(losses), *map(shown, columns), limit, at_most(losses, limit)])
     return table(["choice", "", "split", "seeds", "reference", "quantized", "loss", "goal", ""], rows)
 
 

@@ -124,12 +124,16 @@ class Results:
                 return other
         return None
 
-    def losses(self, seeds: Seeds, split: str = "validation") -> dict[Value, float]:
-        """Seed -> float reference − quantized, in points, for the seeds measured on that split with a whole reference."""
+    def judged(self, seeds: Seeds, split: str = "validation") -> dict[Value, tuple[float, float]]:
+        """Seed -> (float reference, quantized), for the seeds measured on that split with a whole reference."""
         found = {}
         for seed, line in seeds.lines.items():
             reference, complete = self.reference(line, split)
             value = line.get(SPLITS[split][1])
             if complete and reference is not None and value is not None:
-                found[seed] = reference - value
+                found[seed] = reference, value
         return found
+
+    def losses(self, seeds: Seeds, split: str = "validation") -> dict[Value, float]:
+        """Seed -> what is lost of `judged`'s reference, in points."""
+        return {seed: reference - value for seed, (reference, value) in self.judged(seeds, split).items()}

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from benchmarks.accuracy_goals import Goal
 from benchmarks.accuracy_statistics import Verdict
-from train.zoo import ZooIndex, ZooModel
+from train.zoo import INDEX_FILE, ZooModel, load_index
 
 MOST_MACS = 13_500_000
 EXACTNESS = Path(__file__).parent / "results" / "exactness.json"
@@ -40,14 +40,18 @@ FLAGSHIPS = (
 )
 
 
-def flagship_goals(index: Path, exactness: Path = EXACTNESS) -> list[Goal]:
+def flagship_goals(zoo: Path, exactness: Path = EXACTNESS) -> list[Goal]:
     """One row per promise; the model is the best on the validation split among those that fit.
 
     Where `make prove-zoo` ran the integer model of these very weights over the test set, that accuracy is judged.
     """
-    models = ZooIndex.model_validate(json.loads(index.read_text())).models if index.is_file() else ()
-    proved = integer_accuracies(exactness)
+    models, proved = listed_models(zoo), integer_accuracies(exactness)
     return [flagship_goal(flagship, models, proved) for flagship in FLAGSHIPS]
+
+
+def listed_models(zoo: Path) -> tuple[ZooModel, ...]:
+    """The models of a zoo folder's index; none where there is no index."""
+    return load_index(zoo).models if (zoo / INDEX_FILE).is_file() else ()
 
 
 def integer_accuracies(exactness: Path) -> dict[str, float]:
@@ -61,6 +65,11 @@ def integer_accuracies(exactness: Path) -> dict[str, float]:
     }
 
 
+def best_known_top1(model: ZooModel, proved: Mapping[str, float]) -> tuple[float, bool]:
+    """(test accuracy, whether it is the integer model's): the integer model's where it was run, else the training's."""
+    return proved.get(model.sha256, model.top1_test), model.sha256 in proved
+
+
 def flagship_goal(
     flagship: Flagship, models: tuple[ZooModel, ...], proved: Mapping[str, float] = MappingProxyType({})
 ) -> Goal:
@@ -71,8 +80,8 @@ def flagship_goal(
     if not fitting:
         return Goal(claim, "", "zoo/index.json", None, "no model of the zoo keeps to these bytes")
     best = max(fitting, key=lambda model: model.top1_validation or 0.0)
-    top1 = proved.get(best.sha256, best.top1_test)
-    arithmetic = "integer model" if best.sha256 in proved else "training's own arithmetic"
+    top1, is_integer = best_known_top1(best, proved)
+    arithmetic = "integer model" if is_integer else "training's own arithmetic"
     measured = f"{top1:.2f} %, {best.weight_bytes:,} B (`{best.name}`)"
     return Goal(claim, measured, f"test, seed {best.seed}, {arithmetic}", Verdict(top1 >= flagship.top1, False))
 
