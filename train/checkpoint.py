@@ -60,11 +60,16 @@ def load_description(folder: Path) -> ModelDescription:
     """Read and check model.json."""
     path = folder / MODEL_FILE
     try:
-        return ModelDescription.model_validate(json.loads(path.read_text()))
+        return ModelDescription.model_validate(_of_today(json.loads(path.read_text())))
     except FileNotFoundError as error:
         raise ArtefactError(f"{path}: missing; a training folder has one; run repedge train again") from error
     except (ValidationError, ValueError) as error:
         raise ArtefactError(f"{path}: not a model description ({error}); run repedge train again") from error
+
+
+def _of_today(stored: dict[str, Any]) -> dict[str, Any]:
+    """What was written before a key existed says nothing of it, and its default of today would be wrong."""
+    return {**stored, "quantize": {"mean_only_norm": False, **stored.get("quantize", {})}}
 
 
 def save_network(folder: Path, network: RepVGG) -> Path:

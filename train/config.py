@@ -251,6 +251,9 @@ class QuantizeConfig(Section):
 
     weights: WeightQuantizerConfig = WeightQuantizerConfig()
     activations: ActivationQuantizerConfig = ActivationQuantizerConfig()
+    mean_only_norm: bool = Field(
+        True, description="QAT: a mean-only batch norm after each convolution; merges into the bias, costs nothing"
+    )
     post_training: PostTrainingConfig = PostTrainingConfig()
 
 

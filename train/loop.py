@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from train.artefact import MANIFEST_NAME, Manifest, read_manifest, remove_temporaries, write_manifest
+from train.augment import augment
 from train.checkpoint import (
     INTEGER_MODEL_FILE,
     ModelDescription,
@@ -31,13 +32,13 @@ from train.config import PhaseConfig, TrainingRecipe
 from train.dataset import Dataset, load_dataset
 from train.ema import MovingAverage
 from train.errors import ConfigError
-from train.evaluate import top1
+from train.evaluate import to_input, top1
 from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
 from train.model import RepVGG
 from train.objective import make_objective
 from train.optimizer import make_optimizer
 from train.partner import FloatPartner, Teacher, ViewTeacher, load_teachers
-from train.phase import PhaseRun, Watch, steps_per_epoch
+from train.phase import PhaseRun, Watch, epoch_generator, steps_per_epoch
 from train.progress import Progress
 from train.qat import finish_qat, start_qat
 from train.resume import RESUME_FILE, Position, Trained, load_position, restore, save_position
@@ -190,6 +191,11 @@ class _Training:
         order = torch.randperm(len(self.splits.train_labels), generator=torch.Generator().manual_seed(self.recipe.seed))
         return self.splits.train_images[order[:1024]]
 
+    def _augmented_images(self) -> Tensor:
+        """The calibration images as training sees them, (N, C, H, W) in [0, 1]."""
+        generator = epoch_generator(self.recipe.seed, "qat", self.recipe.train.qat_phase.epochs)
+        return augment(to_input(self._calibration_images()), self.recipe.data.augment, generator=generator)
+
     def _run_phase(self, live: RepVGG, found: tuple[Position, dict[str, Tensor]] | None) -> None:
         """Train one phase to its end and write its checkpoint."""
         phase: Phase = "float" if live.phase == "float" else "qat"
@@ -220,7 +226,7 @@ class _Training:
         assert self.log is not None and self.progress is not None
         run.run(self.splits, first_epoch=first_epoch, log=self.log, progress=self.progress, after_epoch=keep)
         if phase == "qat":
-            finish_qat(run.average.network, self._calibration_images())
+            finish_qat(run.average.network, self._calibration_images(), augmented=self._augmented_images())
         save_network(self.folder, run.average.network)
 
     def _teacher(self, config: PhaseConfig) -> Teacher | None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from train.config import ModelConfig, NormConfig, QuantizeConfig
 from train.errors import ConfigError
 from train.layout import BlockLayout, blocks_of, layout_of
+from train.mean_norm import MeanOnlyNorm
 from train.mimic import branch_start, start_kernel, subtract_weight_mean
 from train.norms import (
     BOUND_MOMENTUM,
@@ -69,6 +70,7 @@ class RepVGGBlock(nn.Module):
         self.post_norm = BatchNorm(out_channels) if norm.kind == "qarep" else None
         self.weight_quantizer: WeightQuantizer | None = None
         self.activation_quantizer: ActivationQuantizer | None = None
+        self.mean_norm: MeanOnlyNorm | None = None  # of the QAT phase
         self._refresh_bounds(momentum=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,6 +81,13 @@ class RepVGGBlock(nn.Module):
             self._refresh_bounds(momentum=BOUND_MOMENTUM)
         return F.relu(self.branch_sum(x))
 
+    def attach_quantizers(self, bits: int, quantize: QuantizeConfig) -> None:
+        """Enter the QAT phase."""
+        shape = tuple(self.conv3x3.weight.shape)
+        self.weight_quantizer = make_weight_quantizer(shape, bits, quantize.weights)
+        self.activation_quantizer = make_activation_quantizer(quantize.activations)
+        self.mean_norm = MeanOnlyNorm(shape[0]) if quantize.mean_only_norm else None
+
     def quantized_kernel(self) -> tuple[Tensor, Tensor]:
         """The merged kernel as the QAT phase convolves with it: (quantized weight OIHW, bias (O,))."""
         assert self.weight_quantizer is not None
@@ -86,18 +95,27 @@ class RepVGGBlock(nn.Module):
         return self.weight_quantizer(weight), bias
 
     def quantized(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """The block in the QAT phase; the quantizer's lowest level is 0, so it is the ReLU as well."""
+        """The block in the QAT phase; the quantizer's lowest level is 0, so it is the ReLU as well.
+
+        `bias` as `merged_kernel` gives it; in training the mean-only norm replaces its own part of it.
+        """
         assert self.activation_quantizer is not None
-        return self.activation_quantizer(self.convolve(x, weight, bias))
+        if self.mean_norm is None or not self.training:
+            return self.activation_quantizer(self.convolve(x, weight, bias))
+        outputs = self.convolve(x, weight, None)
+        bias = bias - self.mean_norm.offset() + self.mean_norm.batch_offset(outputs)
+        return self.activation_quantizer(outputs + bias.to(outputs.dtype)[:, None, None])
 
     def branch_sum(self, x: Tensor) -> Tensor:
         """The block before ReLU, branch by branch."""
         total = self.norm3x3(self.conv3x3(x)) + self.norm1x1(self.conv1x1(x))
         if self.norm_identity is not None:
             total = total + self.norm_identity(x)
-        return total if self.post_norm is None else self.post_norm(total)
+        if self.post_norm is not None:
+            total = self.post_norm(total)
+        return total if self.mean_norm is None else total + self.mean_norm.offset()[:, None, None]
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The one convolution that the block merges to, before ReLU."""
         return F.conv2d(x, weight, bias, stride=self.stride, padding=1, groups=self.groups)
 
@@ -108,10 +126,10 @@ class RepVGGBlock(nn.Module):
             scale, offset = self.norm_identity.merged()
             weight = weight + F.pad(diagonal(scale, self.groups)[:, :, None, None], [1, 1, 1, 1])
             bias = bias + offset
-        if self.post_norm is None:
-            return weight, bias
-        scale, offset = self.post_norm.merged()
-        return scale[:, None, None, None] * weight, scale * bias + offset
+        if self.post_norm is not None:
+            scale, offset = self.post_norm.merged()
+            weight, bias = scale[:, None, None, None] * weight, scale * bias + offset
+        return weight, bias if self.mean_norm is None else bias + self.mean_norm.offset()
 
     def _merged_convolutions(self) -> tuple[Tensor, Tensor]:
         """The 3×3 and the 1×1 branch alone, before a norm after the sum; a 1×1 kernel is a 3×3 one's centre tap."""
@@ -211,13 +229,10 @@ class RepVGG(nn.Module):
 
     def attach_quantizers(self) -> None:
         """Enter the QAT phase; the quantizers still have to be initialised or loaded."""
-        weights, activations = self.quantize.weights, self.quantize.activations
         for block in self._blocks:
-            shape, bits = tuple(block.conv3x3.weight.shape), self.bit_widths[block.name]
-            block.weight_quantizer = make_weight_quantizer(shape, bits, weights)
-            block.activation_quantizer = make_activation_quantizer(activations)
+            block.attach_quantizers(self.bit_widths[block.name], self.quantize)
         shape, bits = tuple(self.classifier.weight.shape), self.bit_widths[CLASSIFIER]
-        self.classifier.weight_quantizer = make_weight_quantizer(shape, bits, weights)
+        self.classifier.weight_quantizer = make_weight_quantizer(shape, bits, self.quantize.weights)
         self.to(self.classifier.weight.device)
 
     @torch.no_grad()

@@ -29,7 +29,10 @@ def start_qat(network: RepVGG, images: Tensor, *, fold: bool = True) -> None:
     x = to_input(images[:CALIBRATION_IMAGES])
     for block in network.blocks:
         weight, bias = block.merged_kernel()
-        x = F.relu(block.convolve(x, weight, bias))
+        outputs = block.convolve(x, weight, None)
+        if block.mean_norm is not None:
+            block.mean_norm.initialise(outputs)
+        x = F.relu(outputs + bias[:, None, None])
         assert block.weight_quantizer is not None and block.activation_quantizer is not None
         block.weight_quantizer.initialise(weight)
         block.activation_quantizer.initialise(x)
@@ -81,17 +84,36 @@ def freeze_quantizers(network: RepVGG) -> None:
 
 
 @torch.no_grad()
-def finish_qat(network: RepVGG, images: Tensor) -> None:
-    """Freeze what the network computes now and set the logits' int8 scale from up to 1,024 uint8 training images."""
+def finish_qat(network: RepVGG, images: Tensor, *, augmented: Tensor) -> None:
+    """Freeze what the network computes now and set the logits' int8 scale from up to 1,024 uint8 training images.
+
+    `augmented` are training images (N, C, H, W) in [0, 1] as training sees them; the mean-only norms settle on them.
+    """
     freeze_quantizers(network)
     for block in network.blocks:
         assert block.activation_quantizer is not None
         block.activation_quantizer.settle()
+    settle_means(network, augmented)
     network.logits_scale.zero_()  # logits as floats while they are measured
     logits = logits_of(network, images[:CALIBRATION_IMAGES])
     scale, zero_point = logits_quantization(float(logits.min()), float(logits.max()))
     network.logits_scale.fill_(float(scale))
     network.logits_zero_point.fill_(zero_point)
+
+
+@torch.no_grad()
+def settle_means(network: RepVGG, augmented: Tensor) -> None:
+    """Layer by layer, the running means become those of the network as it is now.
+
+    A moving average of many steps' means belongs to none of these steps' weights, still less to the average of them.
+    """
+    x = augmented
+    for block in network.blocks:
+        if block.mean_norm is None:
+            return
+        weight, _ = block.quantized_kernel()
+        block.mean_norm.running_mean.copy_(block.convolve(x, weight, None).mean(dim=(0, 2, 3)))
+        x = block(x)
 
 
 def logits_quantization(lowest: float, highest: float) -> tuple[np.float32, int]:

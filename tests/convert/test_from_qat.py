@@ -50,6 +50,8 @@ def qat_network(
         x = torch.from_numpy(random_images(np.random.default_rng(0), 64, HWC)).permute(0, 3, 1, 2) / 255
         network.eval()
         for block in network.blocks:
+            block.mean_norm.initialise(block.convolve(x, block.merged_kernel()[0], None))
+            block.mean_norm.running_mean.add_(0.1 * torch.randn(len(block.mean_norm.running_mean)))  # it merges too
             weight, bias = block.merged_kernel()
             block.weight_quantizer.initialise(weight)
             block.activation_quantizer.initialise(block.convolve(x, weight, bias))
