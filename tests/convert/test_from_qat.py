@@ -102,7 +102,7 @@ def test_the_integer_model_follows_the_fake_quantized_net(method, activation_bit
             difference = np.abs(levels - outputs[block.name])
             # float sums differ in their last bits, so a value near a tie may round to the neighbouring level
             assert (difference == 0).mean() > 0.99
-            assert difference.max() <= 2
+            assert difference.max() <= 3  # and the next layers with it
     assert (expected == outputs["classifier"].argmax(axis=1)).mean() > 0.95
 
 
