@@ -213,6 +213,7 @@ class _Training:
             ),
             self.watch,
             view_teacher=views,
+            augmented=self._augmented_images() if phase == "qat" else None,
         )
         state = Trained(live, run.average.network, run.optimizer, views)
         first_epoch = 0
@@ -226,7 +227,7 @@ class _Training:
         assert self.log is not None and self.progress is not None
         run.run(self.splits, first_epoch=first_epoch, log=self.log, progress=self.progress, after_epoch=keep)
         if phase == "qat":
-            finish_qat(run.average.network, self._calibration_images(), augmented=self._augmented_images())
+            finish_qat(run.average.network, self._calibration_images())
         save_network(self.folder, run.average.network)
 
     def _teacher(self, config: PhaseConfig) -> Teacher | None:

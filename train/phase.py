@@ -22,7 +22,7 @@ from train.model import RepVGG
 from train.objective import Objective
 from train.partner import ViewTeacher
 from train.progress import Progress
-from train.qat import guide_quantizers
+from train.qat import guide_quantizers, settle_means
 from train.schedule import learning_rate
 from train.split import Splits
 
@@ -49,6 +49,7 @@ class PhaseRun:
     watch: Watch | None = None
     step: int = 0
     view_teacher: ViewTeacher | None = None  # the objective's, where the recipe limits the views
+    augmented: Tensor | None = None  # QAT: images that the average's mean-only norms settle on before each validation
 
     @property
     def config(self) -> PhaseConfig:
@@ -72,6 +73,8 @@ class PhaseRun:
             with compile_failures():  # what is compiled is compiled at its first use
                 loss = self._train_epoch(splits, epoch, progress)
             facts: dict[str, Any] = {"phase": self.live.phase, "epoch": epoch + 1, "loss": loss}
+            if self.augmented is not None:
+                settle_means(self.average.network, self.augmented)
             if len(splits.validation_labels):
                 facts["validation_top1"] = top1(
                     self.average.network, splits.validation_images, splits.validation_labels

@@ -84,16 +84,12 @@ def freeze_quantizers(network: RepVGG) -> None:
 
 
 @torch.no_grad()
-def finish_qat(network: RepVGG, images: Tensor, *, augmented: Tensor) -> None:
-    """Freeze what the network computes now and set the logits' int8 scale from up to 1,024 uint8 training images.
-
-    `augmented` are training images (N, C, H, W) in [0, 1] as training sees them; the mean-only norms settle on them.
-    """
+def finish_qat(network: RepVGG, images: Tensor) -> None:
+    """Freeze what the network computes now and set the logits' int8 scale from up to 1,024 uint8 training images."""
     freeze_quantizers(network)
     for block in network.blocks:
         assert block.activation_quantizer is not None
         block.activation_quantizer.settle()
-    settle_means(network, augmented)
     network.logits_scale.zero_()  # logits as floats while they are measured
     logits = logits_of(network, images[:CALIBRATION_IMAGES])
     scale, zero_point = logits_quantization(float(logits.min()), float(logits.max()))
@@ -106,6 +102,7 @@ def settle_means(network: RepVGG, augmented: Tensor) -> None:
     """Layer by layer, the running means become those of the network as it is now.
 
     A moving average of many steps' means belongs to none of these steps' weights, still less to the average of them.
+    `augmented` are images (N, C, H, W) in [0, 1] as training sees them: black borders move the means too.
     """
     x = augmented
     for block in network.blocks:

@@ -96,13 +96,13 @@ def test_the_integer_model_follows_the_fake_quantized_net(method, activation_bit
     outputs = dict(reference.trace(model, images))
     with torch.no_grad():
         expected = network(x).argmax(dim=1).numpy()
-        for block in network.blocks:
+        for depth, block in enumerate(network.blocks, start=1):
             x = block(x)
             levels = (x / block.activation_quantizer.current_scale()).round().int().permute(0, 2, 3, 1).numpy() - 128
             difference = np.abs(levels - outputs[block.name])
             # float sums differ in their last bits, so a value near a tie may round to the neighbouring level
             assert (difference == 0).mean() > 0.99
-            assert difference.max() <= 3  # and the next layers with it
+            assert difference.max() <= depth  # and each layer sees its predecessors' neighbouring levels
     assert (expected == outputs["classifier"].argmax(axis=1)).mean() > 0.95
 
 

@@ -31,7 +31,7 @@ def folder(tmp_path):
     network = small_network()
     save_network(tmp_path, network)
     start_qat(network, images)
-    finish_qat(network, images, augmented=images / 255)
+    finish_qat(network, images)
     save_network(tmp_path, network)
     return tmp_path
 
