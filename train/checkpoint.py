@@ -69,7 +69,7 @@ def load_description(folder: Path) -> ModelDescription:
 
 def _of_today(stored: dict[str, Any]) -> dict[str, Any]:
     """What was written before a key existed says nothing of it, and its default of today would be wrong."""
-    return {**stored, "quantize": {"mean_only_norm": False, **stored.get("quantize", {})}}
+    return {**stored, "quantize": {"mean_norm_until": 0.0, **stored.get("quantize", {})}}
 
 
 def save_network(folder: Path, network: RepVGG) -> Path:

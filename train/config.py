@@ -251,8 +251,11 @@ class QuantizeConfig(Section):
 
     weights: WeightQuantizerConfig = WeightQuantizerConfig()
     activations: ActivationQuantizerConfig = ActivationQuantizerConfig()
-    mean_only_norm: bool = Field(
-        True, description="QAT: a mean-only batch norm after each convolution; merges into the bias, costs nothing"
+    mean_norm_until: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the QAT phase with a mean-only batch norm after each convolution, its means then fixed in the biases; 0: none",
     )
     post_training: PostTrainingConfig = PostTrainingConfig()
 

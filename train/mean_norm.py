@@ -4,6 +4,8 @@ A merged net has no norm left: when weights are rounded or jump to another level
 of a hundred errors times inputs that are never negative, and every later layer sees it. In training the batch's mean
 takes the running mean's place, so that no step moves a channel's mean but by its bias. Running mean and start merge
 into the bias; on a target it costs nothing. (A whole batch norm would cost a scale per output channel.)
+
+From `quantize.mean_norm_until` on the running means are fixed: once rates are small, a batch's mean adds only its noise.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ class MeanOnlyNorm(nn.Module):
         super().__init__()
         self.register_buffer("start_mean", torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
+        self.fixed = False  # whether training uses the running mean too; `guide_quantizers` says so before every step
 
     @torch.no_grad()
     def initialise(self, outputs: Tensor) -> None:

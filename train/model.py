@@ -86,7 +86,7 @@ class RepVGGBlock(nn.Module):
         shape = tuple(self.conv3x3.weight.shape)
         self.weight_quantizer = make_weight_quantizer(shape, bits, quantize.weights)
         self.activation_quantizer = make_activation_quantizer(quantize.activations)
-        self.mean_norm = MeanOnlyNorm(shape[0]) if quantize.mean_only_norm else None
+        self.mean_norm = MeanOnlyNorm(shape[0]) if quantize.mean_norm_until else None
 
     def quantized_kernel(self) -> tuple[Tensor, Tensor]:
         """The merged kernel as the QAT phase convolves with it: (quantized weight OIHW, bias (O,))."""
@@ -100,7 +100,7 @@ class RepVGGBlock(nn.Module):
         `bias` as `merged_kernel` gives it; in training the mean-only norm replaces its own part of it.
         """
         assert self.activation_quantizer is not None
-        if self.mean_norm is None or not self.training:
+        if self.mean_norm is None or self.mean_norm.fixed or not self.training:
             return self.activation_quantizer(self.convolve(x, weight, bias))
         outputs = self.convolve(x, weight, None)
         bias = bias - self.mean_norm.offset() + self.mean_norm.batch_offset(outputs)

@@ -74,7 +74,7 @@ class PhaseRun:
                 loss = self._train_epoch(splits, epoch, progress)
             facts: dict[str, Any] = {"phase": self.live.phase, "epoch": epoch + 1, "loss": loss}
             if self.augmented is not None:
-                settle_means(self.average.network, self.augmented)
+                settle_means(self.average.network, self.live, self.augmented)
             if len(splits.validation_labels):
                 facts["validation_top1"] = top1(
                     self.average.network, splits.validation_images, splits.validation_labels

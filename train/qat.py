@@ -54,10 +54,13 @@ def quantized_layers(network: RepVGG) -> list[RepVGGBlock | Classifier]:
 def guide_quantizers(
     network: RepVGG, step: int, *, steps_per_epoch: int, epochs: int, config: WeightQuantizerConfig
 ) -> None:
-    """Before a step: refresh the codebooks once per early epoch (from the second on), hold what oscillates, freeze the
-    indices for the last steps.
+    """Before a step: refresh the codebooks once per early epoch (from the second on), hold what oscillates, fix the
+    mean-only norms, freeze the indices for the last steps.
     """
     steps = epochs * steps_per_epoch
+    for block in network.blocks:
+        if block.mean_norm is not None:
+            block.mean_norm.fixed = step >= network.quantize.mean_norm_until * steps
     if config.oscillation_threshold is not None:
         threshold = annealed_threshold(config.oscillation_threshold, step / steps, until=config.freeze_from)
         for layer in quantized_layers(network):
@@ -98,16 +101,19 @@ def finish_qat(network: RepVGG, images: Tensor) -> None:
 
 
 @torch.no_grad()
-def settle_means(network: RepVGG, augmented: Tensor) -> None:
-    """Layer by layer, the running means become those of the network as it is now.
+def settle_means(average: RepVGG, live: RepVGG, augmented: Tensor) -> None:
+    """The running means of the averaged weights: the live net's where they are fixed, else measured layer by layer.
 
     A moving average of many steps' means belongs to none of these steps' weights, still less to the average of them.
     `augmented` are images (N, C, H, W) in [0, 1] as training sees them: black borders move the means too.
     """
     x = augmented
-    for block in network.blocks:
-        if block.mean_norm is None:
+    for block, trained in zip(average.blocks, live.blocks, strict=True):
+        if block.mean_norm is None or trained.mean_norm is None:
             return
+        if trained.mean_norm.fixed:
+            block.mean_norm.running_mean.copy_(trained.mean_norm.running_mean)
+            continue
         weight, _ = block.quantized_kernel()
         block.mean_norm.running_mean.copy_(block.convolve(x, weight, None).mean(dim=(0, 2, 3)))
         x = block(x)

@@ -12,7 +12,7 @@ from train.checkpoint import MODEL_FILE, ModelDescription, load_description, sav
 from train.config import NormConfig, QuantizeConfig
 from train.model import RepVGG
 from train.norms import BatchNorm
-from train.qat import finish_qat, settle_means, start_qat
+from train.qat import finish_qat, guide_quantizers, settle_means, start_qat
 
 NORMS = ["oabn", "bn", "qarep", "mimic"]
 
@@ -21,8 +21,8 @@ def images(count: int = 32, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def started(*, kind: str = "oabn", mean_only_norm: bool = True) -> RepVGG:
-    network = small_network(norm=NormConfig(kind=kind), quantize=QuantizeConfig(mean_only_norm=mean_only_norm))
+def started(*, kind: str = "oabn", until: float = 0.5) -> RepVGG:
+    network = small_network(norm=NormConfig(kind=kind), quantize=QuantizeConfig(mean_norm_until=until))
     start_qat(network, images())
     return network
 
@@ -39,11 +39,11 @@ def disturb(network: RepVGG, *, seed: int = 0) -> None:
 def test_at_the_start_it_changes_nothing(kind):
     x = images(8, seed=1) / 255
     with torch.no_grad():
-        assert torch.equal(started(kind=kind)(x), started(kind=kind, mean_only_norm=False)(x))
+        assert torch.equal(started(kind=kind)(x), started(kind=kind, until=0.0)(x))
 
 
 def test_without_it_a_block_has_no_such_tensors():
-    assert not [name for name in started(mean_only_norm=False).state_dict() if "mean_norm" in name]
+    assert not [name for name in started(until=0.0).state_dict() if "mean_norm" in name]
 
 
 def block_outputs(block, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -96,7 +96,7 @@ def test_settled_means_are_those_of_the_quantized_net():
     disturb(network)
     x = images(64, seed=2) / 255
     with torch.no_grad():
-        settle_means(network, x)
+        settle_means(network, network, x)
         for block in network.blocks:
             outputs = block.convolve(x, block.quantized_kernel()[0], None)
             assert torch.allclose(block.mean_norm.running_mean, outputs.mean(dim=(0, 2, 3)), atol=1e-6)
@@ -109,7 +109,7 @@ def test_training_and_evaluation_agree_on_the_batch_that_the_means_settled_on():
     x = images(64, seed=2) / 255
     finish_qat(network, images())
     with torch.no_grad():
-        settle_means(network, x)
+        settle_means(network, network, x)
     block = network.blocks[0]
     weight, _ = block.quantized_kernel()
     evaluated = block_outputs(block, x, weight)
@@ -117,10 +117,28 @@ def test_training_and_evaluation_agree_on_the_batch_that_the_means_settled_on():
     assert torch.allclose(evaluated, trained, atol=1e-5)
 
 
+def test_the_means_are_fixed_from_the_recipes_share_on_and_the_average_takes_them():
+    live, average = started(), started()
+    disturb(live)
+    config = live.quantize.weights
+    fixed = []
+    for step in range(8):
+        guide_quantizers(live, step, steps_per_epoch=4, epochs=2, config=config)
+        fixed.append(all(block.mean_norm.fixed for block in live.blocks))
+    assert fixed == [False] * 4 + [True] * 4
+    before = [block.mean_norm.running_mean.clone() for block in live.blocks]
+    with torch.no_grad():
+        live.train()(images(8) / 255)
+    settle_means(average, live, images(8) / 255)
+    for block, trained, mean in zip(average.blocks, live.blocks, before, strict=True):
+        assert torch.equal(trained.mean_norm.running_mean, mean)
+        assert torch.equal(block.mean_norm.running_mean, mean)
+
+
 def test_a_description_from_before_it_existed_has_none(tmp_path):
     save_description(tmp_path, ModelDescription(class_names=tuple("abcde"), input_hwc=(8, 8, 3), model=MODEL))
     stored = json.loads((tmp_path / MODEL_FILE).read_text())
-    assert stored["quantize"]["mean_only_norm"] is True
-    del stored["quantize"]["mean_only_norm"]
+    assert stored["quantize"]["mean_norm_until"] == 0.5
+    del stored["quantize"]["mean_norm_until"]
     (tmp_path / MODEL_FILE).write_text(json.dumps(stored))
-    assert load_description(tmp_path).quantize.mean_only_norm is False
+    assert load_description(tmp_path).quantize.mean_norm_until == 0
