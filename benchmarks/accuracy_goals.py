@@ -81,7 +81,7 @@ def float_cost(results: Results) -> Goal:
 def our_cells(results: Results, weight_bits: int, activation_bits: int = 8, epochs: int | None = None) -> Seeds:
     """ClusterQAT on OABN at a width, after the default's QAT epochs or others."""
     schedule = {} if epochs is None else {"qat_epochs": epochs}
-    return results.find(
+    return results.claimed(
         norm=results.norm,
         quantizer=results.cluster,
         weight_bits=weight_bits,
@@ -151,9 +151,14 @@ def loss_table(results: Results) -> str:
 
 
 def other_losses(results: Results) -> str:
-    """The losses where one factor differs from the default; only rows of two seeds or more with their own float reference."""
-    star = results.grid.star
+    """The losses of the star's default, if the claims are of another, and where one factor differs from it.
+
+    Only rows of two seeds or more with their own float reference.
+    """
+    star, claims = results.grid.star, results.grid.claims
     choices = [(factor, value) for factor in star if factor not in OF_WIDTHS for value in star[factor]]
+    choices = [*((factor, results.grid.default[factor]) for factor in claims), *choices]
+    choices = [(factor, value) for factor, value in choices if claims.get(factor) != value]
     rows = []
     for (factor, value), (weight_bits, activation_bits, limit), split in itertools.product(choices, LOSSES, SPLITS):
         seeds = results.find(**{factor: value}, weight_bits=weight_bits, activation_bits=activation_bits)
@@ -169,7 +174,7 @@ def other_losses(results: Results) -> str:
 def best_uniform(results: Results, weight_bits: int) -> tuple[str | None, Seeds]:
     """The uniform quantizer to beat: the best mean among those with the most seeds in common with ClusterQAT."""
     ours = our_cells(results, weight_bits).lines
-    found = {name: results.find(norm=results.norm, quantizer=name, weight_bits=weight_bits) for name in UNIFORM}
+    found = {name: results.claimed(norm=results.norm, quantizer=name, weight_bits=weight_bits) for name in UNIFORM}
     common = {name: [seed for seed in seeds.lines if seed in ours] for name, seeds in found.items()}
     most = max(map(len, common.values()), default=0)
     if not most:
@@ -205,7 +210,7 @@ def uniform_table(results: Results) -> str:
     for bits in FEW_BITS:
         ours, best = our_cells(results, bits).values("top1_validation"), best_uniform(results, bits)[0]
         for name in UNIFORM:
-            seeds = results.find(norm=results.norm, quantizer=name, weight_bits=bits)
+            seeds = results.claimed(norm=results.norm, quantizer=name, weight_bits=bits)
             pairs = paired(ours, seeds.values("top1_validation"))
             shared = (
                 [

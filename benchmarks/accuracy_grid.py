@@ -37,6 +37,7 @@ class Grid(Section):
 
     base: dict[str, Any]
     default: Factors
+    claims: Factors = Field({}, description="over `default`: what the goals are judged with")
     settings: dict[str, str | dict[Value, dict[str, Any]]]
     star: dict[str, list[Value]] = {}
     products: list[dict[str, list[Value]]] = []

@@ -77,6 +77,7 @@ class Results:
     def schedules(self) -> list[int]:
         """QAT epochs that the grid has for ClusterQAT on OABN, the shortest first."""
         wanted = {"norm": self.norm, "quantizer": self.cluster, "weight_bits": self.grid.default.get("weight_bits")}
+        wanted |= self.grid.claims
         found = [cell for cell in self.cells if all(cell.factors.get(f) == value for f, value in wanted.items())]
         return sorted({cell.recipe.train.qat_phase.epochs for cell in found})
 
@@ -97,6 +98,10 @@ class Results:
             else:
                 lines[seed] = line
         return Seeds(lines, tuple(pruned), tuple(missing))
+
+    def claimed(self, **choice: Value) -> Seeds:
+        """What the goals are judged with, with this choice, over all seeds."""
+        return self.find(**{**self.grid.claims, **choice})
 
     def reference(self, line: Line, split: str = "validation") -> tuple[float | None, bool]:
         """(accuracy of the better of the float net and the same net trained on, whether both were measured).

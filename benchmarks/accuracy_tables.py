@@ -25,8 +25,9 @@ LOSSES_TEXT = """## What ClusterQAT loses
 The float reference of every loss is, seed by seed, the better of the float net and the same net trained on for the QAT
 epochs with the same schedule and distillation (quantizer `float`, `trained on`). Seeds without both are left out. The
 goals are judged after the longest schedule of which two seeds were run."""
-OTHER_LOSSES_TEXT = """The same with one choice other than the default's, where the grid holds two seeds and the float net
-trained on with that choice. A choice can lose less because it gains less: compare the column `quantized` too."""
+OTHER_LOSSES_TEXT = """The same after the default's QAT epochs with other choices: first the default's own where the goals are judged with another,
+then one choice other than the default's; where the grid holds two seeds and the float net trained on with that choice. A
+choice can lose less because it gains less: compare the column `quantized` too."""
 TRAINING = Path(__file__).parent / "results" / "training.json"
 
 
@@ -107,6 +108,8 @@ def conditions(results: Results) -> str:
     known, grid = results.lines, results.grid
     pruned = sum(line["pruned"] for line in known)
     default = " · ".join(f"{factor} {value}" for factor, value in grid.default.items())
+    claims = " · ".join(f"{factor} {value}" for factor, value in grid.claims.items())
+    claims = f"The goals are judged with {claims}. " if claims else ""
     recipe = results.cells[0].recipe
     weights, phases = recipe.quantize.weights, recipe.train
     schedules = sorted({(line["float_epochs"], line["epochs"]) for line in known if line["epochs"]})
@@ -117,7 +120,7 @@ def conditions(results: Results) -> str:
     return "\n\n".join(
         [
             "## How it was measured",
-            f"{len(known)} of {len(results.cells)} cells are finished, {pruned} of them pruned. Default: {default}. "
+            f"{len(known)} of {len(results.cells)} cells are finished, {pruned} of them pruned. Default: {default}. {claims}"
             f"Epochs: {epochs}; QAT at a rate of {phases.qat_phase.learning_rate:g}. First layer "
             f"{weights.first_bit_width} bit, classifier {weights.last_bit_width} bit, every other layer at the width named; "
             "image and logits 8 bit. Uniform levels after training are symmetric, 2^bits − 1 of them; LSQ's are all 2^bits.",

@@ -59,7 +59,7 @@ def made_up_line(factors: dict, recipe) -> dict:
 def grid() -> Grid:
     content = yaml.safe_load((HERE / "accuracy_grid.yaml").read_text())
     content["default"]["norm"], content["default"]["quantizer"] = "oabn", "cluster"
-    return Grid.model_validate({**content, "products": PRODUCTS})
+    return Grid.model_validate({**content, "claims": {}, "products": PRODUCTS})
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,19 @@ def test_losses_of_other_choices_need_two_seeds_and_their_own_float_reference(gr
     assert "norm mimic" not in found and "quantizer" not in found  # one seed; a factor of widths
     lines = without(lines, norm="bn", quantizer="float")
     assert "norm bn" not in other_losses(Results(grid, lines))
+
+
+def test_the_claims_have_their_own_choice_and_the_stars_default_stands_beside_them(grid):
+    claimed = {"qat_norm": ["mean"], "quantizer": ["cluster", "float", "lsq"], "seed": [0, 1]}
+    claims = grid.model_copy(update={"products": [*PRODUCTS, claimed], "claims": {"qat_norm": "mean"}})
+    lines = {cell.key: made_up_line(cell.factors, cell.recipe) for cell in cells_of(claims)}
+    for line in lines.values():
+        line["top1_validation"] += 0.15 * (line["qat_norm"] == "mean" and line["quantizer"] == "cluster")
+    results = Results(claims, lines)
+    assert loss_goal(results, 4, 8, 0.3).measured == "0.03 ± 0.06 points"  # seeds 0 and 1: 0.20 - 0.015 - 0.15
+    assert against_uniform(results, 4).measured.startswith("+0.65 ± 0.00 against lsq")
+    assert "| qat_norm none | W4A8 | validation | 5 |" in other_losses(results)
+    assert "qat_norm mean |" not in other_losses(results)
 
 
 def test_a_goal_is_judged_after_the_longest_schedule_of_which_two_seeds_were_run(grid):
