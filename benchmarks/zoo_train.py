@@ -38,11 +38,12 @@ Keys = dict[str, Any]  # recipe key -> value
 
 
 class Settings(Section):
-    """How variants are trained; `variants` also says which there are."""
+    """How variants are trained, a later section over an earlier one; `variants` also says which there are."""
 
     base: Keys = {}
     sizes: dict[str, Keys] = {}
     variants: dict[str, Keys] = Field(min_length=1)
+    nets: dict[str, Keys] = Field({}, description="<size>-<variant>: what one net has for itself, over its variant")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def make_job(source: str, variant: str, settings: Settings, runs: Path) -> Job:
         **settings.base,
         **settings.sizes.get(size, {}),
         **settings.variants[variant],
+        **settings.nets.get(f"{size}-{variant}", {}),
         "quantize.weights.bit_width": int(match["weights"]),
         "quantize.activations.bit_width": int(match["activations"]),
     }

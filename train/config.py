@@ -125,6 +125,9 @@ class DistillationConfig(Section):
         le=1000,
         description="augmented views of each image, seen in turn; the teacher sees each once and its logits are kept. null: new views every epoch",
     )
+    mirror: bool | None = Field(
+        None, description="true: the teacher's logits are the mean over a view and its mirror image, at twice the cost"
+    )
     temperature: float = Field(1.0, gt=0, description="of both softmaxes in the divergences")
     float_weight: float = Field(1.0, ge=0, description="β: KL(float net ‖ each trained output)")
     mixed_task_weight: float = Field(0.5, ge=0, description="bwrf α: cross-entropy of the mixed-precision outputs")
@@ -137,7 +140,7 @@ class DistillationConfig(Section):
 
     @model_validator(mode="after")
     def _teaches(self) -> DistillationConfig:
-        for name in ("teacher", "views"):
+        for name in ("teacher", "views", "mirror"):
             if getattr(self, name) is not None and self.kind == "none":
                 raise ValueError(
                     f"distillation.{name} is given but kind is none; set distillation.kind to float or bwrf"

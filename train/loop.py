@@ -37,7 +37,7 @@ from train.log import LOG_FILE, TENSORBOARD_FOLDER, TrainingLog
 from train.model import RepVGG
 from train.objective import make_objective
 from train.optimizer import make_optimizer
-from train.partner import FloatPartner, Teacher, ViewTeacher, load_teachers
+from train.partner import FloatPartner, Mirrored, Teacher, ViewTeacher, load_teachers
 from train.phase import PhaseRun, Watch, epoch_generator, steps_per_epoch
 from train.progress import Progress
 from train.qat import finish_qat, start_qat
@@ -236,8 +236,11 @@ class _Training:
         if distillation.kind == "none":
             return None
         sources = distillation.teachers
-        teacher = load_teachers(sources, self.description).to(self.device) if sources else self.partner
-        if distillation.views is None or teacher is None:
+        found = load_teachers(sources, self.description).to(self.device) if sources else self.partner
+        if found is None:
+            return None
+        teacher = Mirrored(found) if distillation.mirror else found
+        if distillation.views is None:
             return teacher
         images, classes = len(self.splits.train_labels), len(self.description.class_names)
         return ViewTeacher(teacher, views=distillation.views, images=images, classes=classes).to(self.device)

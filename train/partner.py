@@ -69,6 +69,19 @@ class Ensemble(nn.Module):
         return torch.stack([member(images) for member in self.members]).mean(dim=0)
 
 
+class Mirrored(nn.Module):
+    """A teacher asked twice: the mean of its logits on an image and on its mirror image."""
+
+    def __init__(self, teacher: FloatPartner | Ensemble) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Mean logits (N, classes), without gradient."""
+        return (self.teacher(images) + self.teacher(images.flip(3))) / 2
+
+
 class ViewTeacher(nn.Module):
     """A teacher that sees each of a few augmented views of an image once and remembers its logits.
 
@@ -76,7 +89,7 @@ class ViewTeacher(nn.Module):
     float32 where `known` (views, images), belongs to the training's state.
     """
 
-    def __init__(self, teacher: FloatPartner | Ensemble, *, views: int, images: int, classes: int) -> None:
+    def __init__(self, teacher: FloatPartner | Ensemble | Mirrored, *, views: int, images: int, classes: int) -> None:
         super().__init__()
         self.teacher = teacher
         self.logits: Tensor
@@ -110,7 +123,7 @@ class ViewTeacher(nn.Module):
         return {"logits": self.logits, "known": self.known}
 
 
-Teacher = FloatPartner | Ensemble | ViewTeacher
+Teacher = FloatPartner | Ensemble | Mirrored | ViewTeacher
 
 
 def load_teachers(sources: Sequence[str], description: ModelDescription) -> FloatPartner | Ensemble:

@@ -30,6 +30,7 @@ SETTINGS = {
     "base": {"train.qat_phase.epochs": 1, "train.qat_phase.learning_rate": 0.01},
     "sizes": {"tiny": {"train.qat_phase.batch_size": 64}},
     "variants": {"w8a8": {}, "w4a8": {}, "w3a8": {}, "w2a8": {"train.qat_phase.epochs": 2}, "w4a4": {}},
+    "nets": {"tiny-w4a8": {"train.qat_phase.epochs": 3}},
 }
 SOURCE = "zoo:digits-tiny-float"
 
@@ -118,6 +119,7 @@ def test_a_recipe_takes_data_seed_norm_from_the_float_net_and_settings_from_broa
     assert recipe.train.start_from == SOURCE
     phase = recipe.train.qat_phase
     assert (phase.epochs, phase.batch_size, phase.learning_rate) == (2, 64, 0.01)
+    assert load_recipe(tmp_path / "runs" / "digits-tiny-w4a8.yaml").train.qat_phase.epochs == 3  # the one net's own
     bits = [load_recipe(tmp_path / "runs" / f"digits-tiny-{kind}.yaml").quantize for kind in ("w2a8", "w4a4")]
     assert [(q.weights.bit_width, q.activations.bit_width) for q in bits] == [(2, 8), (4, 4)]
 

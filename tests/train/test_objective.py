@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tests.train.small_networks import small_network
 from train.config import DistillationConfig
 from train.objective import BlockwiseReplacement, divergence, make_objective
-from train.partner import Ensemble, FloatPartner
+from train.partner import Ensemble, FloatPartner, Mirrored
 from train.qat import start_qat
 
 IMAGES = torch.randint(0, 256, (6, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -126,6 +126,13 @@ def test_a_teacher_of_another_size_replaces_the_partners_predictions(pair, kind)
     outputs = [logits] if kind == "float" else [*mixed, logits]
     taught = sum(divergence(teacher(IMAGES / 255), output, 1.0) for output in outputs)
     torch.testing.assert_close(found, (F.cross_entropy(logits, LABELS) + taught) / (1 + len(outputs)))
+
+
+def test_a_mirrored_teacher_says_the_same_of_an_image_and_of_its_mirror_image():
+    teacher, images = FloatPartner(small_network(seed=7)), IMAGES / 255
+    mirrored = Mirrored(teacher)
+    torch.testing.assert_close(mirrored(images), (teacher(images) + teacher(images.flip(3))) / 2)
+    torch.testing.assert_close(mirrored(images), mirrored(images.flip(3)))
 
 
 def test_several_teachers_teach_the_mean_of_their_logits(pair):

@@ -9,7 +9,7 @@ from tests.train.small_networks import small_network
 from tests.train.test_objective import IMAGES
 from train.augment import apply_draws, draw
 from train.config import AugmentConfig, DistillationConfig
-from train.partner import FloatPartner, ViewTeacher
+from train.partner import FloatPartner, Mirrored, ViewTeacher
 
 
 class Counting(FloatPartner):
@@ -46,6 +46,18 @@ def test_draws_of_some_images_change_them_as_those_of_all_do():
     order = torch.randperm(20, generator=torch.Generator().manual_seed(2))[:7]
     some = apply_draws(images[order], config, draws.of(order))
     torch.testing.assert_close(some, apply_draws(images, config, draws)[order])
+
+
+@pytest.mark.parametrize("views", [None, 2])
+def test_a_mirrored_teacher_is_heard_through_views_too_and_needs_distillation(views):
+    with pytest.raises(ValueError, match=r"distillation\.mirror is given but kind is none"):
+        DistillationConfig(mirror=True)
+    teacher = Mirrored(FloatPartner(small_network(seed=7)))
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    found = teacher if views is None else ViewTeacher(teacher, views=views, images=4, classes=5)
+    if isinstance(found, ViewTeacher):
+        found.select(0, torch.arange(4))
+    torch.testing.assert_close(found(images), teacher(images))
 
 
 def test_views_without_distillation_are_refused():
