@@ -57,7 +57,8 @@ class Variant:
 
 
 BF16 = {"precision": "bf16"}
-LSQ: dict[str, Any] = {"quantize": {"weights": {"method": "lsq"}}}
+LSQ: dict[str, Any] = {"quantize": {"weights": {"method": "lsq"}, "mean_norm_until": 0.0}}  # as everybody has it
+LSQ_NORM: dict[str, Any] = {"quantize": {"weights": {"method": "lsq"}, "mean_norm_until": 1.0}}
 CLUSTER: dict[str, Any] = {"quantize": {"weights": {"method": "cluster"}}}
 VARIANTS = (
     Variant("float bn", "float bn", {"norm": {"kind": "bn"}}),
@@ -71,6 +72,7 @@ VARIANTS = (
         {"norm": {"kind": "oabn"}, "phase": {**BF16, "compile": True}},
     ),
     Variant("qat bn lsq", "qat bn lsq", {"norm": {"kind": "bn"}, **LSQ}),
+    Variant("qat bn lsq mean-norm", "qat bn lsq", {"norm": {"kind": "bn"}, **LSQ_NORM}),
     Variant("qat bn cluster", "qat bn lsq", {"norm": {"kind": "bn"}, **CLUSTER}, goal=1.15),
     Variant("qat oabn lsq", "qat bn lsq", {"norm": {"kind": "oabn"}, **LSQ}, goal=1.10),
     Variant("qat oabn cluster", "qat bn lsq", {"norm": {"kind": "oabn"}, **CLUSTER}),
