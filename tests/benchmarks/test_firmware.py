@@ -52,7 +52,6 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         firmware.load_net(tmp_path, tmp_path, None, images=1)
 
 
-@pytest.mark.skipif(not firmware.RESULTS.is_file(), reason="no results of make bench-firmware are here")
 def test_committed_page_is_made_of_the_committed_results():
     rows = json.loads(firmware.RESULTS.read_text())["rows"]
     assert markdown(rows) == firmware.PAGE.read_text()

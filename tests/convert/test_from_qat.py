@@ -33,8 +33,14 @@ def random_statistics(network: RepVGG, seed: int = 0) -> None:
 
 
 def qat_network(
-    method: str, *, activation_bits: int = 8, per_channel: bool = False, norm: NormConfig | None = None
+    method: str,
+    *,
+    activation_bits: int = 8,
+    per_channel: bool = False,
+    norm: NormConfig | None = None,
+    mean_offset: float = 0.0,
 ) -> RepVGG:
+    """A calibrated net; `mean_offset` is about how far the mean-only norms' means are from where they began."""
     torch.manual_seed(0)
     quantize = QuantizeConfig.model_validate(
         {
@@ -51,7 +57,7 @@ def qat_network(
         network.eval()
         for block in network.blocks:
             block.mean_norm.initialise(block.convolve(x, block.merged_kernel()[0], None))
-            block.mean_norm.running_mean.add_(0.1 * torch.randn(len(block.mean_norm.running_mean)))  # it merges too
+            block.mean_norm.running_mean.add_(mean_offset * torch.randn(block.conv3x3.out_channels))
             weight, bias = block.merged_kernel()
             block.weight_quantizer.initialise(weight)
             block.activation_quantizer.initialise(block.convolve(x, weight, bias))
@@ -96,19 +102,19 @@ def test_the_integer_model_follows_the_fake_quantized_net(method, activation_bit
     outputs = dict(reference.trace(model, images))
     with torch.no_grad():
         expected = network(x).argmax(dim=1).numpy()
-        for depth, block in enumerate(network.blocks, start=1):
+        for block in network.blocks:
             x = block(x)
             levels = (x / block.activation_quantizer.current_scale()).round().int().permute(0, 2, 3, 1).numpy() - 128
             difference = np.abs(levels - outputs[block.name])
             # float sums differ in their last bits, so a value near a tie may round to the neighbouring level
             assert (difference == 0).mean() > 0.99
-            assert difference.max() <= depth  # and each layer sees its predecessors' neighbouring levels
+            assert difference.max() <= 2
     assert (expected == outputs["classifier"].argmax(axis=1)).mean() > 0.95
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_integer_layer_follows_its_fake_quantized_block_on_the_same_input(method):
-    network = qat_network(method)
+    network = qat_network(method, mean_offset=0.1)
     model = lower_qat(network, merge_network(network, HWC), CLASSES)
     images = random_images(np.random.default_rng(9), 50, HWC)
     outputs = dict(reference.trace(model, images))
@@ -128,7 +134,7 @@ def test_each_integer_layer_follows_its_fake_quantized_block_on_the_same_input(m
 
 
 def test_merge_equals_branches_with_tiny_variances():
-    network = qat_network("cluster").double()
+    network = qat_network("cluster", mean_offset=0.1).double()
     with torch.no_grad():
         for block in network.blocks:
             assert prove_block(block, *block.merged_kernel()) < 1e-12

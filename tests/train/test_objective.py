@@ -78,21 +78,21 @@ def test_mixed_nets_are_quantized_prefixes_with_float_tails(pair):
 
 def test_compiled_training_steps_compute_the_same_in_the_whole_net_and_stage_by_stage():
     network = small_network()
-    partner = FloatPartner(network)
     start_qat(network, IMAGES)
-    network.train()
+    network.double().train()  # the mean-only norm makes sums nearly cancel, of which float32 keeps few digits
+    partner = FloatPartner(network)
+    images = IMAGES.double() / 255
     gradients = []
     for compiled in (False, True):
         if compiled:
             network.compile_training()
         wrapper = BlockwiseReplacement(partner, DistillationConfig(kind="bwrf"), 0.0)
         network.zero_grad()
-        wrapper(network, IMAGES / 255, LABELS).backward()
-        network(IMAGES / 255).square().sum().backward()
+        wrapper(network, images, LABELS).backward()
+        network(images).square().sum().backward()
         gradients.append([parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None])
     assert len(gradients[0]) > 10
-    for compiled, eager in zip(gradients[1], gradients[0], strict=True):  # sums that nearly cancel keep few digits
-        assert float((compiled - eager).abs().max()) <= 1e-3 * float(eager.abs().max())
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-5)
 
 
 def test_bwrf_gradient_reaches_the_prefix_through_the_float_tail(pair):

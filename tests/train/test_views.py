@@ -49,9 +49,7 @@ def test_draws_of_some_images_change_them_as_those_of_all_do():
 
 
 @pytest.mark.parametrize("views", [None, 2])
-def test_a_mirrored_teacher_is_heard_through_views_too_and_needs_distillation(views):
-    with pytest.raises(ValueError, match=r"distillation\.mirror is given but kind is none"):
-        DistillationConfig(mirror=True)
+def test_a_mirrored_teacher_is_heard_through_views_too(views):
     teacher = Mirrored(FloatPartner(small_network(seed=7)))
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     found = teacher if views is None else ViewTeacher(teacher, views=views, images=4, classes=5)
@@ -60,6 +58,7 @@ def test_a_mirrored_teacher_is_heard_through_views_too_and_needs_distillation(vi
     torch.testing.assert_close(found(images), teacher(images))
 
 
-def test_views_without_distillation_are_refused():
-    with pytest.raises(ValueError, match=r"distillation\.views is given but kind is none"):
-        DistillationConfig(views=4)
+@pytest.mark.parametrize(("name", "value"), [("views", 4), ("mirror", True)])
+def test_options_of_a_teacher_without_distillation_are_refused(name, value):
+    with pytest.raises(ValueError, match=rf"distillation\.{name} is given but kind is none"):
+        DistillationConfig(**{name: value})
